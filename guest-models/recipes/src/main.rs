@@ -1,0 +1,112 @@
+//! Trains the models of the guest plugins, from data kept outside the repository.
+//!
+//! Arguments in, files out. What a recipe writes is a function of its data and
+//! its code: no clock, no network, no chance without a fixed seed.
+
+mod calibrate;
+mod data;
+mod figures;
+mod folds;
+mod logistic;
+mod metrics;
+mod model;
+mod onnx;
+mod spam_text;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: trommel-recipes spam-text --data DIR --out DIR
+
+  --data DIR  folder of the labelled sets, each in a folder of its own
+  --out DIR   folder of the plugin, where its MODEL_CARD.md is";
+
+fn main() -> ExitCode {
+    match run(env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: impl Iterator<Item = String>) -> Result<()> {
+    let Some(args) = Args::parse(args)? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    match args.recipe.as_str() {
+        "spam-text" => spam_text::train(&args.data, &args.out),
+        other => bail!("no recipe is called `{other}`; there is: spam-text"),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Args {
+    recipe: String,
+    data: PathBuf,
+    out: PathBuf,
+}
+
+impl Args {
+    /// `None` when help was asked for.
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let (mut recipe, mut data, mut out) = (None, None, None);
+        while let Some(arg) = args.next() {
+            let slot = match arg.as_str() {
+                "-h" | "--help" => return Ok(None),
+                "--data" => &mut data,
+                "--out" => &mut out,
+                flag if flag.starts_with('-') => bail!("unknown option `{flag}`\n{USAGE}"),
+                _ if recipe.is_none() => {
+                    recipe = Some(arg);
+                    continue;
+                }
+                _ => bail!("unexpected argument `{arg}`\n{USAGE}"),
+            };
+            let folder = args
+                .next()
+                .with_context(|| format!("{arg} needs a folder\n{USAGE}"))?;
+            *slot = Some(PathBuf::from(folder));
+        }
+        Ok(Some(Self {
+            recipe: recipe.with_context(|| format!("no recipe given\n{USAGE}"))?,
+            data: data.with_context(|| format!("--data is missing\n{USAGE}"))?,
+            out: out.with_context(|| format!("--out is missing\n{USAGE}"))?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Args>> {
+        Args::parse(line.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn a_recipe_and_two_folders_are_read() {
+        let args = parse("spam-text --out there --data here").unwrap();
+        let expected = Args {
+            recipe: "spam-text".into(),
+            data: "here".into(),
+            out: "there".into(),
+        };
+        assert_eq!(args, Some(expected));
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = parse("spam-text --data here").unwrap_err();
+        assert!(error.to_string().starts_with("--out is missing"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_option_is_named() {
+        let error = parse("spam-text --dat here").unwrap_err();
+        assert!(error.to_string().contains("`--dat`"), "{error}");
+    }
+}

@@ -1,0 +1,318 @@
+//! The model as an ONNX graph, and the proof that the graph says the same.
+//!
+//! Writes and runs graphs; never trains.
+//!
+//! Inputs: `ids` int64 `[batch, features]`, `values` float32 `[batch,
+//! features]`, where a value of 0 is padding. Outputs: `score` float32
+//! `[batch]`, `contributions` float32 `[batch, features]`; a row's
+//! contributions and the bias sum to its score. No op mixes rows.
+
+use anyhow::{Result, ensure};
+use prost::Message;
+use spam_text::features::Features;
+use tract_onnx::{
+    pb::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+        TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+        tensor_proto::DataType, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
+        type_proto,
+    },
+    prelude::{Framework, InferenceModelExt, IntoRunnable, Tensor, tvec},
+};
+
+use crate::model::Model;
+
+const IR_VERSION: i64 = 7;
+const OPSET: i64 = 13;
+
+/// Below any square a real row can have, for its values are at least 1 and so
+/// is every idf; it keeps the norm of a row of padding from being 0.
+const LEAST_SQUARE: f32 = 1e-12;
+
+/// The model's bytes; the same model gives the same bytes.
+pub fn encode(model: &Model) -> Vec<u8> {
+    let pair = &["batch", "features"];
+    let graph = GraphProto {
+        name: "spam-text".into(),
+        node: nodes(),
+        initializer: vec![
+            floats("idf", &[model.idf.len()], &model.idf),
+            floats("weight", &[model.weight.len()], &model.weight),
+            floats("bias", &[1], &[model.bias]),
+            floats("least_square", &[1], &[LEAST_SQUARE]),
+            ints("across", &[1]),
+        ],
+        input: vec![
+            value("ids", DataType::Int64, pair),
+            value("values", DataType::Float, pair),
+        ],
+        output: vec![
+            value("score", DataType::Float, &["batch"]),
+            value("contributions", DataType::Float, pair),
+        ],
+        ..GraphProto::default()
+    };
+    let opset = OperatorSetIdProto {
+        version: OPSET,
+        ..OperatorSetIdProto::default()
+    };
+    let model = ModelProto {
+        ir_version: IR_VERSION,
+        opset_import: vec![opset],
+        producer_name: env!("CARGO_PKG_NAME").into(),
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    model.encode_to_vec()
+}
+
+fn nodes() -> Vec<NodeProto> {
+    vec![
+        node("Gather", &["idf", "ids"], "idf_here", &[("axis", 0)]),
+        node("Mul", &["values", "idf_here"], "x", &[]),
+        node("Mul", &["x", "x"], "x_squared", &[]),
+        node(
+            "ReduceSum",
+            &["x_squared", "across"],
+            "square",
+            &[("keepdims", 1)],
+        ),
+        node("Max", &["square", "least_square"], "square_above_0", &[]),
+        // The ¾th power of the norm from roots alone, which every runtime has.
+        node("Sqrt", &["square_above_0"], "norm", &[]),
+        node("Sqrt", &["norm"], "norm_to_1_2", &[]),
+        node("Sqrt", &["norm_to_1_2"], "norm_to_1_4", &[]),
+        node("Mul", &["norm_to_1_2", "norm_to_1_4"], "norm_to_3_4", &[]),
+        node("Div", &["x", "norm_to_3_4"], "scaled", &[]),
+        node("Gather", &["weight", "ids"], "weight_here", &[("axis", 0)]),
+        node("Mul", &["scaled", "weight_here"], "contributions", &[]),
+        node(
+            "ReduceSum",
+            &["contributions", "across"],
+            "sum",
+            &[("keepdims", 0)],
+        ),
+        node("Add", &["sum", "bias"], "score", &[]),
+    ]
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, i64)]) -> NodeProto {
+    let attribute = |&(name, i): &(&str, i64)| AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Int.into(),
+        i,
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        op_type: op.into(),
+        name: output.into(),
+        input: inputs.iter().map(|&input| input.into()).collect(),
+        output: vec![output.into()],
+        attribute: attributes.iter().map(attribute).collect(),
+        ..NodeProto::default()
+    }
+}
+
+fn floats(name: &str, dims: &[usize], data: &[f32]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.iter().map(|&dim| dim as i64).collect(),
+        data_type: DataType::Float.into(),
+        raw_data: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        ..TensorProto::default()
+    }
+}
+
+fn ints(name: &str, data: &[i64]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: vec![data.len() as i64],
+        data_type: DataType::Int64.into(),
+        raw_data: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        ..TensorProto::default()
+    }
+}
+
+fn value(name: &str, elem_type: DataType, dims: &[&str]) -> ValueInfoProto {
+    let dim = |&name: &&str| Dimension {
+        value: Some(dimension::Value::DimParam(name.into())),
+        ..Dimension::default()
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: elem_type.into(),
+        shape: Some(TensorShapeProto {
+            dim: dims.iter().map(dim).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// What the graph answered for one row; `contributions` as long as its padded row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub score: f32,
+    pub contributions: Vec<f32>,
+}
+
+/// Runs the encoded graph with tract on batches of items.
+///
+/// Rows of a batch are padded to the longest of them and `n_padding` beyond.
+pub fn run(encoded: &[u8], batches: &[&[&Features]], n_padding: usize) -> Result<Vec<Answer>> {
+    let plan = tract_onnx::onnx()
+        .model_for_read(&mut &*encoded)?
+        .into_optimized()?
+        .into_runnable()?;
+    let mut answers = Vec::new();
+    for batch in batches {
+        let width = n_padding + batch.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+        let mut ids = vec![0_i64; batch.len() * width];
+        let mut values = vec![0.0_f32; batch.len() * width];
+        for (row, features) in batch.iter().enumerate() {
+            let at = row * width;
+            for (slot, &id) in ids[at..].iter_mut().zip(&features.ids) {
+                *slot = id.into();
+            }
+            values[at..at + features.values.len()].copy_from_slice(&features.values);
+        }
+        let shape = [batch.len(), width];
+        let outputs = plan.run(tvec!(
+            Tensor::from_shape(&shape, &ids)?.into(),
+            Tensor::from_shape(&shape, &values)?.into(),
+        ))?;
+        let scores = outputs[0].to_plain_array_view::<f32>()?;
+        let contributions = outputs[1].to_plain_array_view::<f32>()?;
+        let contributions: Vec<f32> = contributions.iter().copied().collect();
+        for (row, &score) in scores.iter().enumerate() {
+            let contributions = contributions[row * width..][..width].to_vec();
+            answers.push(Answer {
+                score,
+                contributions,
+            });
+        }
+    }
+    Ok(answers)
+}
+
+/// The greatest distance allowed between the graph's scores and the trainer's.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// Fails unless the graph gives every item the model's own score, with
+/// contributions that sum to it.
+pub fn verify(encoded: &[u8], model: &Model, items: &[&Features]) -> Result<f64> {
+    let batches: Vec<&[&Features]> = items.chunks(32).collect();
+    let mut furthest = 0.0_f64;
+    for (at, (answer, features)) in run(encoded, &batches, 3)?.iter().zip(items).enumerate() {
+        let own = model.score(features);
+        let sum: f64 = answer.contributions.iter().copied().map(f64::from).sum();
+        for found in [f64::from(answer.score), sum + f64::from(model.bias)] {
+            ensure!(
+                (found - own).abs() <= TOLERANCE,
+                "row {at} scores {found} in model.onnx and {own} in the trainer; \
+                 the graph in onnx.rs no longer computes what model.rs does"
+            );
+            furthest = furthest.max((found - own).abs());
+        }
+    }
+    Ok(furthest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Model {
+        Model {
+            idf: vec![1.0, 3.0, 4.0],
+            weight: vec![5.0, 0.5, -1.0],
+            bias: 0.25,
+        }
+    }
+
+    fn row(ids: &[u32]) -> Features {
+        Features {
+            ids: ids.to_vec(),
+            values: vec![1.0; ids.len()],
+        }
+    }
+
+    #[test]
+    fn the_graph_computes_what_can_be_computed_by_hand() {
+        let model = Model {
+            idf: vec![2.0, 6.0, 12.0, 6.0, 6.0],
+            weight: vec![4.0, -2.0, 2.0, 0.0, 1.0],
+            bias: 0.25,
+        };
+        let answers = run(&encode(&model), &[&[&row(&[0, 1, 2, 3, 4])]], 0).unwrap();
+        // The norm is 16, its ¾th power 8.
+        let expected = [1.0, -1.5, 3.0, 0.0, 0.75];
+        for (found, expected) in answers[0].contributions.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+        }
+        assert!((answers[0].score - 3.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_empty_row_scores_the_bias() {
+        let answers = run(&encode(&model()), &[&[&row(&[])]], 2).unwrap();
+        assert_eq!(
+            answers[0],
+            Answer {
+                score: 0.25,
+                contributions: vec![0.0; 2]
+            }
+        );
+    }
+
+    /// Tables without a pattern, long enough for sums to be split.
+    fn long_model() -> Model {
+        let wave = |step: f32| (0..3_000).map(move |at| (at as f32 * step).sin());
+        Model {
+            idf: wave(0.7).map(|x| x + 2.0).collect(),
+            weight: wave(1.3).collect(),
+            bias: 0.25,
+        }
+    }
+
+    #[test]
+    fn padding_changes_no_bit() {
+        let encoded = encode(&long_model());
+        for n_features in [1, 3, 100, 2_999] {
+            let row = row(&(0..n_features).collect::<Vec<u32>>());
+            let alone = run(&encoded, &[&[&row]], 0).unwrap();
+            for n_padding in [1, 5, 64, 1_000] {
+                let padded = run(&encoded, &[&[&row]], n_padding).unwrap();
+                let seen = &padded[0].contributions[..n_features as usize];
+                assert_eq!(padded[0].score.to_bits(), alone[0].score.to_bits());
+                assert_eq!(seen, alone[0].contributions);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_scores_the_same_alone_and_in_a_batch() {
+        let encoded = encode(&model());
+        let rows = [row(&[0, 2]), row(&[1]), row(&[0, 1, 2])];
+        let together = run(&encoded, &[&[&rows[0], &rows[1], &rows[2]]], 0).unwrap();
+        for (row, together) in rows.iter().zip(together) {
+            let alone = run(&encoded, &[&[row]], 0).unwrap();
+            assert_eq!(alone[0].score, together.score);
+        }
+    }
+
+    #[test]
+    fn a_graph_that_says_otherwise_is_refused() {
+        let other = Model {
+            bias: 0.5,
+            ..model()
+        };
+        let error = verify(&encode(&other), &model(), &[&row(&[1])]).unwrap_err();
+        assert!(error.to_string().contains("row 0"), "{error}");
+    }
+}

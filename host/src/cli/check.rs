@@ -1,0 +1,227 @@
+//! `trommel check`: real input, a readable answer.
+
+use std::io::{BufWriter, IsTerminal as _, Write as _, stderr, stdout};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc::Receiver;
+use trommel::policy::{Action, Policy};
+use trommel::registry::CompileCache;
+use trommel::{Host, Judgement};
+
+use super::input::{Input, Sources, read};
+use super::output::{Answer, Format, Printer};
+use super::{Colour, Exit};
+
+const EXAMPLES: &str = "\
+Examples:
+  trommel check samples                      every file below a folder
+  trommel check --text 'Win a prize! Call now'
+  trommel check --format jsonl - < items.jsonl
+  trommel check --detector my-plugin --policy policy.toml comments.jsonl
+
+An item on `-`, in a .jsonl or in a .json file:
+  {\"id\":\"1\",\"title\":\"…\",\"text\":\"…\",\"links\":[\"…\"],\"images\":[\"a.jpg\"],\"attributes\":{\"verified\":true}}
+
+Exit codes: 0 done, 1 --fail-on matched, 2 usage, 3 some inputs could not be
+judged (each is named; this also when --fail-on matched).";
+
+/// Arguments of `trommel check`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CheckArguments {
+    /// Text files, .json and .jsonl files, folders, or `-` for JSON lines.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Judge this text; may be given more than once.
+    #[arg(long, value_name = "TEXT")]
+    text: Vec<String>,
+    /// Load the plugin in this folder instead of the bundled detectors; may be
+    /// given more than once.
+    #[arg(long, value_name = "DIR")]
+    detector: Vec<PathBuf>,
+    /// Decide by the rules in this file instead of the built-in policy.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Where models run: auto or cpu. gpu is refused until there is one.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// How to show judgements.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Exit with 1 when a verdict is this strict or stricter.
+    #[arg(long, value_name = "VERDICT")]
+    fail_on: Option<Action>,
+    /// Colour the table.
+    #[arg(long, value_enum, default_value = "auto")]
+    color: Colour,
+    /// Time per item, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "2000", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    deadline_ms: u64,
+}
+
+pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
+    if arguments.paths.is_empty() && arguments.text.is_empty() {
+        bail!("nothing to judge; give a file, a folder, --text TEXT, or - for JSON lines");
+    }
+    let host = Arc::new(host(arguments)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_time()
+        // Looked at often, so that a model's answer is not kept waiting behind
+        // guests that compute.
+        .global_queue_interval(8)
+        .event_interval(8)
+        .build()
+        .context("cannot start the worker threads")?;
+    runtime.block_on(async {
+        if let Err(failed) = host.verify().await {
+            bail!("a detector does not answer as its manifest says:\n  {}", failed.join("\n  "));
+        }
+        let inputs = read(Sources {
+            paths: arguments.paths.clone(),
+            texts: arguments.text.clone(),
+        })?;
+        judge_all(arguments, &host, inputs).await
+    })
+}
+
+fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
+    check_device(&arguments.device)?;
+    let mut builder = Host::builder()
+        .compile_cache(CompileCache::user())
+        .deadline(Duration::from_millis(arguments.deadline_ms));
+    if arguments.detector.is_empty() {
+        builder = builder.bundled_detectors();
+    }
+    for folder in &arguments.detector {
+        builder = builder.detector(folder);
+    }
+    if let Some(file) = &arguments.policy {
+        let shown = file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(|| format!("policy {shown} cannot be read"))?;
+        builder = builder.policy(Policy::parse(&shown, &text)?);
+    }
+    Ok(builder.build()?)
+}
+
+fn check_device(device: &str) -> anyhow::Result<()> {
+    match device {
+        "auto" | "cpu" => Ok(()),
+        gpu if gpu == "gpu" || gpu.starts_with("gpu:") => {
+            bail!("--device {gpu}: this version runs models on the cpu only; use --device cpu")
+        }
+        other => bail!("--device {other}: no such device; use auto or cpu"),
+    }
+}
+
+/// Judges inputs concurrently and shows them in the order they came.
+async fn judge_all(
+    arguments: &CheckArguments,
+    host: &Arc<Host>,
+    mut inputs: Receiver<Input>,
+) -> anyhow::Result<Exit> {
+    let n_at_once = 32 * std::thread::available_parallelism().map_or(1, usize::from);
+    let inputs = stream::poll_fn(move |context| inputs.poll_recv(context));
+    let judging = inputs.map(|input| {
+        let host = host.clone();
+        tokio::spawn(async move { judge(&host, input).await })
+    });
+    let mut answers = judging.buffered(n_at_once);
+    let coloured = arguments.color.on_stdout();
+    let mut printer = Printer::new(BufWriter::new(stdout()), arguments.format, coloured);
+    let progress = progress();
+    let mut summary = Summary::default();
+    loop {
+        // What is there is shown before more is waited for.
+        let next = match answers.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                printer.flush()?;
+                answers.next().await
+            }
+        };
+        let Some(answer) = next else { break };
+        let answer = answer.context("a judging task failed")?;
+        summary.add(&answer);
+        if let Answer::Unjudged { id, error } = &answer {
+            progress.suspend(|| writeln!(stderr(), "not judged: {id}: {error}"))?;
+        }
+        printer.write(&answer)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    printer.finish()?;
+    Ok(summary.exit(arguments.fail_on))
+}
+
+async fn judge(host: &Host, input: Input) -> Answer {
+    let (place, item) = input.into_item();
+    let item = match item {
+        Ok(item) => Arc::new(item),
+        Err(error) => return Answer::Unjudged { id: place, error },
+    };
+    match host.check(&item).await {
+        Err(error) => Answer::Unjudged {
+            id: place,
+            error: error.to_string(),
+        },
+        Ok(judgement) if judgement.is_unseen() => Answer::Unjudged {
+            id: item.id.clone(),
+            error: unseen(&judgement),
+        },
+        Ok(judgement) => Answer::Judged(Box::new(judgement), Box::new(Arc::unwrap_or_clone(item))),
+    }
+}
+
+/// Why nothing of an item was judged, part by part.
+fn unseen(judgement: &Judgement) -> String {
+    let parts = judgement.unjudged.iter();
+    let parts: Vec<String> = parts.map(|part| format!("{}: {}", part.name, part.reason)).collect();
+    format!("nothing in it can be judged ({})", parts.join("; "))
+}
+
+/// What the exit code depends on.
+#[derive(Default)]
+struct Summary {
+    strictest: Option<Action>,
+    n_unjudged: usize,
+}
+
+impl Summary {
+    fn add(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Judged(judgement, _) => {
+                self.strictest = self.strictest.max(Some(judgement.verdict.action));
+            }
+            Answer::Unjudged { .. } => self.n_unjudged += 1,
+        }
+    }
+
+    fn exit(&self, fail_on: Option<Action>) -> Exit {
+        if self.n_unjudged > 0 {
+            return Exit::Unjudged;
+        }
+        match (fail_on, self.strictest) {
+            (Some(fail_on), Some(strictest)) if strictest >= fail_on => Exit::Matched,
+            _ => Exit::Done,
+        }
+    }
+}
+
+/// A counter on standard error when only that is a terminal: where the answers
+/// scroll by, they are the progress.
+fn progress() -> ProgressBar {
+    if !stderr().is_terminal() || stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} judged, {per_sec}") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,199 @@
+//! What `check` was given, one item after the other.
+//!
+//! Reads on a thread of its own and hands items on through a bounded channel,
+//! so that a slow source never holds up a verdict and a fast one never fills
+//! memory.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use trommel::item::{Content, Item, Part};
+use walkdir::WalkDir;
+
+/// Bytes of the longest file or line taken; text bounds are tighter still.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Inputs that wait to be judged.
+const MAX_WAITING: usize = 256;
+
+/// One input, or why it is none.
+pub(super) struct Input {
+    /// Where it came from: a path, or a path or `-` with a line number.
+    pub(super) place: String,
+    /// What it holds.
+    pub(super) content: Result<Raw, String>,
+}
+
+/// An input's content, not yet parsed: that is done by many at once.
+pub(super) enum Raw {
+    /// A file that is text.
+    Text(Vec<u8>),
+    /// A JSON object: a line or a file.
+    Json(Vec<u8>),
+    /// An image file, not read yet.
+    Image,
+}
+
+impl Input {
+    /// The item, or what is wrong with the input.
+    pub(super) fn into_item(self) -> (String, Result<Item, String>) {
+        let place = self.place;
+        let item = self.content.and_then(|raw| match raw {
+            Raw::Text(bytes) => Item::from_text_bytes(place.clone(), bytes).map_err(|error| error.to_string()),
+            Raw::Json(bytes) => Item::from_json(&bytes).map_err(|error| error.to_string()),
+            Raw::Image => Ok(image(&place)),
+        });
+        (place, item)
+    }
+}
+
+fn image(path: &str) -> Item {
+    Item {
+        id: path.to_owned(),
+        parts: vec![Part {
+            name: "image".to_owned(),
+            content: Content::Image {
+                source: path.to_owned(),
+            },
+        }],
+        ..Item::default()
+    }
+}
+
+/// Where inputs come from.
+pub(super) struct Sources {
+    /// Files, folders, or `-` for JSON lines on standard input.
+    pub(super) paths: Vec<PathBuf>,
+    /// Texts given as arguments.
+    pub(super) texts: Vec<String>,
+}
+
+/// Starts reading; the receiver ends with the last input.
+pub(super) fn read(sources: Sources) -> io::Result<Receiver<Input>> {
+    let (send, receive) = channel(MAX_WAITING);
+    std::thread::Builder::new()
+        .name("trommel-input".to_owned())
+        // An error is a receiver that has gone: nobody wants more.
+        .spawn(move || Reader { send }.read(sources).unwrap_or_default())?;
+    Ok(receive)
+}
+
+struct Reader {
+    send: Sender<Input>,
+}
+
+/// The receiver has gone.
+#[derive(Debug)]
+struct Gone;
+
+type Sent = Result<(), Gone>;
+
+impl Reader {
+    fn read(&self, sources: Sources) -> Sent {
+        for (index, text) in sources.texts.into_iter().enumerate() {
+            self.put(format!("text-{}", index + 1), Ok(Raw::Text(text.into_bytes())))?;
+        }
+        for path in &sources.paths {
+            if path.as_os_str() == "-" {
+                self.lines("-", io::stdin().lock())?;
+            } else if path.is_dir() {
+                self.folder(path)?;
+            } else {
+                self.file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, place: String, content: Result<Raw, String>) -> Sent {
+        self.send.blocking_send(Input { place, content }).map_err(|_| Gone)
+    }
+
+    /// Every file below `folder`, by name; hidden ones are left out, and links
+    /// to folders are not followed, so a loop of links ends.
+    fn folder(&self, folder: &Path) -> Sent {
+        let hidden = |entry: &walkdir::DirEntry| {
+            entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
+        };
+        let entries = WalkDir::new(folder).sort_by_file_name().into_iter();
+        for entry in entries.filter_entry(|entry| !hidden(entry)) {
+            match entry {
+                Ok(entry) if entry.path().is_dir() => {}
+                Ok(entry) => self.file(entry.path())?,
+                Err(error) => {
+                    let place = error.path().unwrap_or(folder).display().to_string();
+                    self.put(place, Err(format!("cannot be walked: {error}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, path: &Path) -> Sent {
+        let place = path.display().to_string();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+        match extension.to_ascii_lowercase().as_str() {
+            "jpg" | "jpeg" | "png" | "gif" | "webp" | "bmp" => self.put(place, open(path).map(|_| Raw::Image)),
+            "jsonl" | "ndjson" => match open(path) {
+                Ok(file) => self.lines(&place, BufReader::new(file)),
+                Err(error) => self.put(place, Err(error)),
+            },
+            "json" => self.put(place, whole(path).map(Raw::Json)),
+            _ => self.put(place, whole(path).map(Raw::Text)),
+        }
+    }
+
+    /// One item per line; blank lines are skipped, and a line too long is named
+    /// and passed over.
+    fn lines(&self, source: &str, mut lines: impl BufRead) -> Sent {
+        for number in 1_usize.. {
+            let place = format!("{source}:{number}");
+            let mut line = Vec::new();
+            match lines.by_ref().take(MAX_BYTES).read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(()),
+                Ok(n) if n as u64 == MAX_BYTES && !line.ends_with(b"\n") => {
+                    self.put(place, Err(format!("the line is longer than {MAX_BYTES} bytes; split it")))?;
+                    if skip_line(&mut lines).is_err() {
+                        return Ok(());
+                    }
+                }
+                Ok(_) if line.iter().all(u8::is_ascii_whitespace) => {}
+                Ok(_) => self.put(place, Ok(Raw::Json(line)))?,
+                Err(error) => return self.put(place, Err(format!("cannot be read: {error}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Gone {
+    fn default() -> Self {
+        Self
+    }
+}
+
+fn skip_line(lines: &mut impl BufRead) -> io::Result<()> {
+    lines.skip_until(b'\n').map(|_| ())
+}
+
+fn open(path: &Path) -> Result<File, String> {
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    // A pipe or a device would be read for ever.
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err("is no file; give a file or folder, or `-` for JSON lines".to_owned()),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
+}
+
+fn whole(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("has more than {MAX_BYTES} bytes; split it"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,132 @@
+//! The `trommel` command. An edge: it alone installs a logger, starts a runtime
+//! and speaks to the terminal.
+
+mod check;
+mod input;
+mod output;
+
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// How a command ended; the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// Everything was done.
+    Done,
+    /// `--fail-on` matched.
+    Matched,
+    /// The arguments, a detector or the policy cannot be used.
+    Usage,
+    /// Some inputs could not be judged; each was named.
+    Unjudged,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Matched => 1,
+            Exit::Usage => 2,
+            Exit::Unjudged => 3,
+        })
+    }
+}
+
+/// Judges content with sandboxed detectors.
+#[derive(Debug, Parser)]
+#[command(name = "trommel", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  trommel check samples
+  trommel check --text 'You have won! Call 09061701461 now'
+  trommel completions bash > ~/.local/share/bash-completion/completions/trommel
+
+The log goes to standard error; TROMMEL_LOG=debug shows more of it.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge files, folders, a text, or JSON lines.
+    Check(check::CheckArguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Whether output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colour {
+    fn on_stdout(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                stdout().is_terminal() && !unwanted
+            }
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are answers, not mistakes.
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    start_log();
+    let ended = match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "trommel", &mut script);
+            stdout().write_all(&script).map(|()| Exit::Done).map_err(Into::into)
+        }
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn start_log() {
+    let filter = EnvFilter::try_from_env("TROMMEL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .without_time()
+        .init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,188 @@
+//! What `check` shows: a table for people, JSON for programs.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use serde::Serialize;
+use trommel::Judgement;
+use trommel::item::Item;
+use trommel::policy::Action;
+use trommel::signal::{Evidence, Signal};
+
+/// How judgements are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// One JSON array.
+    Json,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+/// One input's answer.
+pub(super) enum Answer {
+    /// It was judged.
+    Judged(Box<Judgement>, Box<Item>),
+    /// It could not be.
+    Unjudged {
+        /// The item's id, or where the input came from.
+        id: String,
+        /// Why.
+        error: String,
+    },
+}
+
+/// Writes answers in one format.
+pub(super) struct Printer<W> {
+    out: W,
+    format: Format,
+    coloured: bool,
+    n_written: usize,
+}
+
+#[derive(Serialize)]
+struct Unjudged<'a> {
+    id: &'a str,
+    error: &'a str,
+}
+
+/// Width of the evidence shown in a table.
+const EXCERPT_CHARS: usize = 48;
+
+impl<W: Write> Printer<W> {
+    pub(super) fn new(out: W, format: Format, coloured: bool) -> Self {
+        Self {
+            out,
+            format,
+            coloured,
+            n_written: 0,
+        }
+    }
+
+    pub(super) fn write(&mut self, answer: &Answer) -> io::Result<()> {
+        let first = self.n_written == 0;
+        self.n_written += 1;
+        match self.format {
+            Format::Table => self.row(answer, first),
+            Format::Jsonl => {
+                self.object(answer)?;
+                self.out.write_all(b"\n")
+            }
+            Format::Json => {
+                self.out.write_all(if first { b"[\n" } else { b",\n" })?;
+                self.object(answer)
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        if self.format == Format::Json {
+            let end: &[u8] = if self.n_written == 0 { b"[]\n" } else { b"\n]\n" };
+            self.out.write_all(end)?;
+        }
+        self.out.flush()
+    }
+
+    fn object(&mut self, answer: &Answer) -> io::Result<()> {
+        let written = match answer {
+            Answer::Judged(judgement, _) => serde_json::to_writer(&mut self.out, judgement),
+            Answer::Unjudged { id, error } => serde_json::to_writer(&mut self.out, &Unjudged { id, error }),
+        };
+        written.map_err(Into::into)
+    }
+
+    fn row(&mut self, answer: &Answer, first: bool) -> io::Result<()> {
+        if first {
+            self.line(Style::new().bold(), "VERDICT", &columns("LABEL", "ITEM", "EVIDENCE"))?;
+        }
+        match answer {
+            Answer::Unjudged { id, error } => {
+                let row = columns("", &printable(id), &printable(error));
+                self.line(AnsiColor::Magenta.on_default(), "?", &row)
+            }
+            Answer::Judged(judgement, item) => self.judged(judgement, item),
+        }
+    }
+
+    fn judged(&mut self, judgement: &Judgement, item: &Item) -> io::Result<()> {
+        let strongest = strongest(judgement);
+        let label = strongest.map_or_else(String::new, |signal| {
+            format!("{} {:.2}", signal.label, signal.probability.get())
+        });
+        let evidence = strongest.map_or_else(String::new, |signal| excerpt(signal, item));
+        let action = judgement.verdict.action;
+        let row = columns(&label, &printable(&judgement.id), &evidence);
+        self.line(style(action), action.as_str(), &row)?;
+        for degraded in &judgement.degraded {
+            let what = format!("{} gave no answer: {}", degraded.detector, printable(&degraded.reason));
+            self.line(AnsiColor::Yellow.on_default(), "", &what)?;
+        }
+        for unjudged in &judgement.unjudged {
+            let what = format!("{}: {}", printable(&unjudged.name), unjudged.reason);
+            self.line(AnsiColor::Yellow.on_default(), "", &what)?;
+        }
+        Ok(())
+    }
+
+    /// The first column in its style, then the rest.
+    fn line(&mut self, style: Style, first: &str, rest: &str) -> io::Result<()> {
+        let row = if self.coloured {
+            format!("{style}{first:<7}{style:#}  {rest}")
+        } else {
+            format!("{first:<7}  {rest}")
+        };
+        writeln!(self.out, "{}", row.trim_end())
+    }
+}
+
+fn columns(label: &str, item: &str, evidence: &str) -> String {
+    format!("{label:<10}  {item:<28}  {evidence}")
+}
+
+fn style(action: Action) -> Style {
+    match action {
+        Action::Allow => AnsiColor::Green.on_default(),
+        Action::Tag => AnsiColor::Cyan.on_default(),
+        Action::Limit => AnsiColor::Blue.on_default(),
+        Action::Review => AnsiColor::Yellow.on_default(),
+        Action::Block => AnsiColor::Red.on_default().bold(),
+    }
+}
+
+fn strongest(judgement: &Judgement) -> Option<&Signal> {
+    let probability = |signal: &&Signal| signal.probability.get();
+    judgement.signals.iter().max_by(|a, b| probability(a).total_cmp(&probability(b)))
+}
+
+/// The words that the evidence points at, strongest first.
+fn excerpt(signal: &Signal, item: &Item) -> String {
+    let words: Vec<String> = signal
+        .evidence
+        .iter()
+        .filter_map(|evidence| match evidence {
+            Evidence::Span { part, start, end } => {
+                let text = item.text(*part)?;
+                text.get(*start as usize..*end as usize).map(printable)
+            }
+            Evidence::Note { text } => Some(printable(text)),
+            Evidence::Region { .. } => None,
+        })
+        .collect();
+    let words = words.join(" · ");
+    match words.char_indices().nth(EXCERPT_CHARS) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
+/// Safe on a terminal: whoever wrote an item chose its characters.
+fn printable(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).collect()
+}

@@ -1,0 +1,335 @@
+//! One call: a fresh store, every limit in force, and a verdict on whose fault
+//! it was when it gives no answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+use trommel_tensor::{Account, Charge, TensorError};
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline};
+
+use super::bindings::Detector as Bindings;
+use super::detector::Ready;
+use super::fault::Failure;
+use super::findings::{Log, Writer, broken};
+use super::ticker::TICK;
+use super::{Blame, Detector, Engine, Fault, Findings, Limits, LogLine, now};
+use crate::item::Item;
+
+/// What one call gave.
+#[derive(Debug)]
+pub struct Call {
+    /// The findings, or why there are none.
+    pub outcome: Result<Findings, Fault>,
+    /// What the detector logged, up to its bound.
+    pub log: Vec<LogLine>,
+    /// Lines past the bound.
+    pub n_log_lines_dropped: usize,
+    /// From the call's start to its end, waiting for a place left out.
+    pub took: Duration,
+}
+
+impl Engine {
+    /// Shows `item` to `detector` in a fresh sandbox.
+    ///
+    /// Ends by `by` or by the detector's own deadline, whichever comes first.
+    /// Needs a tokio runtime with time enabled. Dropping the future ends the
+    /// call and frees what it holds.
+    pub async fn detect(&self, detector: &Detector, item: &Arc<Item>, by: Instant) -> Call {
+        let place = match self.places.try_acquire() {
+            Ok(place) => Ok(place),
+            // Overload is the rare case; only then is a timer worth its cost.
+            Err(_) => timeout_at(by.into(), self.places.acquire())
+                .await
+                .map_err(|_| Fault::Overloaded("no place for the call was free in time".to_owned()))
+                .and_then(|place| place.map_err(|_| Fault::Host("the engine is closed".to_owned()))),
+        };
+        let start = now();
+        let _place = match place {
+            Ok(place) => place,
+            Err(fault) => {
+                return Call {
+                    outcome: Err(fault),
+                    log: Vec::new(),
+                    n_log_lines_dropped: 0,
+                    took: Duration::ZERO,
+                };
+            }
+        };
+        let mut store = match self.store(&detector.0, item, start, by) {
+            Ok(store) => store,
+            Err(fault) => {
+                return Call {
+                    outcome: Err(fault),
+                    log: Vec::new(),
+                    n_log_lines_dropped: 0,
+                    took: start.elapsed(),
+                };
+            }
+        };
+        let outcome = run(&mut store, &detector.0).await;
+        let state = store.into_data();
+        Call {
+            outcome,
+            log: state.log.lines,
+            n_log_lines_dropped: state.log.n_dropped,
+            took: start.elapsed(),
+        }
+    }
+
+    fn store(
+        &self,
+        detector: &Arc<Ready>,
+        item: &Arc<Item>,
+        start: Instant,
+        by: Instant,
+    ) -> Result<Store<CallState>, Fault> {
+        let limits = &detector.limits;
+        let at = by.min(start + limits.deadline);
+        let call = detector.account.child("the call", limits.host_bytes, u64::MAX);
+        let tensors = call.child("the call", limits.tensor_bytes, limits.tensors);
+        let held = call.charge(0, 0).map_err(|error| Fault::Host(error.to_string()))?;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let state = CallState {
+            detector: detector.clone(),
+            device: self.device.clone(),
+            item: item.clone(),
+            table,
+            writer: Writer::default(),
+            log: Log::default(),
+            tensors,
+            held,
+            deadline: Deadline {
+                at,
+                budget: at.saturating_duration_since(start),
+            },
+            n_ticks: 0,
+            told: Vec::new(),
+        };
+        let mut store = Store::new(&self.wasmtime, state);
+        store.set_hostcall_fuel(limits.hostcall_bytes);
+        // The handles of our own table, and the two that every call is given.
+        store.set_max_component_handles(limits.handles + 2);
+        store.limiter(|state| state);
+        // Before instantiation, which runs guest code.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            context.data_mut().tick().map_err(wasmtime::Error::new)?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        Ok(store)
+    }
+}
+
+/// Instantiates, calls, and checks what can only be checked at the end.
+async fn run(store: &mut Store<CallState>, detector: &Ready) -> Result<Findings, Fault> {
+    let instance = detector.pre.instantiate_async(&mut *store).await;
+    let instance: Bindings = instance.map_err(|error| fault_of(error, store.data()))?;
+    let (item, findings) = (Resource::new_borrow(0), Resource::new_borrow(0));
+    let detection = instance.trommel_detector_detection();
+    let answer = detection.call_detect(&mut *store, item, findings).await;
+    match answer.map_err(|error| fault_of(error, store.data()))? {
+        Ok(()) => store.data_mut().finish().await,
+        Err(failure) => Err(store.data().blamed(failure.into())),
+    }
+}
+
+/// What a failed call was: our own fault where a host function raised one,
+/// else what the sandbox says. Anything else that stops a guest is an invalid
+/// value or handle that it passed, so it is the guest's.
+fn fault_of(error: wasmtime::Error, state: &CallState) -> Fault {
+    let error = match error.downcast::<Fault>() {
+        Ok(fault) => return fault,
+        Err(error) => error,
+    };
+    if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return Fault::Overloaded(format!("the sandbox pool is exhausted ({limit})"));
+    }
+    let reason = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => format!("{error:#}").replace('\n', " "),
+    };
+    Fault::Trapped {
+        reason,
+        last_words: state.log.last_words(),
+    }
+}
+
+/// When the call must have ended, and how long it had.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    budget: Duration,
+}
+
+/// What the host keeps for one call. Dropped with the store, and all that the
+/// guest held with it.
+pub(crate) struct CallState {
+    pub(super) detector: Arc<Ready>,
+    pub(super) device: Arc<dyn trommel_tensor::Device>,
+    pub(super) item: Arc<Item>,
+    pub(super) table: ResourceTable,
+    pub(super) writer: Writer,
+    pub(super) log: Log,
+    /// What the guest's tensors are charged to.
+    pub(super) tensors: Account,
+    /// Findings and log lines, charged beside the tensors.
+    held: Charge,
+    deadline: Deadline,
+    /// Times that the guest was interrupted: each stands for a tick of running.
+    n_ticks: u32,
+    /// Failures that host functions answered, with who is to blame for each.
+    told: Vec<(String, Blame)>,
+}
+
+impl CallState {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.detector.limits
+    }
+
+    /// When the call must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline.at
+    }
+
+    fn tick(&mut self) -> Result<(), Fault> {
+        self.n_ticks += 1;
+        if now() < self.deadline.at {
+            return Ok(());
+        }
+        let budget = self.deadline.budget;
+        let ran = TICK * self.n_ticks;
+        // A guest that was given a core for a tenth of its time and had not
+        // finished is a spinner among spinners; one that was given less may be
+        // the victim of an overloaded host.
+        if ran * 10 >= budget {
+            Err(Fault::Spun { budget })
+        } else {
+            Err(Fault::Starved { ran, budget })
+        }
+    }
+
+    /// The fault of a call that was still waiting at its deadline.
+    pub(super) fn timed_out(&self, waited_for: &'static str) -> Fault {
+        Fault::TimedOut {
+            waited_for,
+            budget: self.deadline.budget,
+        }
+    }
+
+    /// Counts bytes that the host keeps for the guest.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
+        let held = self.held.grow(bytes as u64);
+        held.map_err(|error| broken(format!("fills the host: {error}")))
+    }
+
+    /// Remembers who is to blame for a failure before it is told to the guest.
+    pub(super) fn tell(&mut self, failure: &Failure, blame: Blame) {
+        if !self.told.iter().any(|(code, _)| *code == failure.code) {
+            self.told.push((failure.code.clone(), blame));
+        }
+    }
+
+    /// A failure that the guest merely passes on keeps the blame of the one it
+    /// came from; its own is its own.
+    fn blamed(&self, failure: Failure) -> Fault {
+        let origin = self.told.iter().find(|(code, _)| *code == failure.code);
+        match origin.map(|(_, blame)| *blame) {
+            Some(Blame::Host) => Fault::PassedOn(failure),
+            Some(Blame::Caller) => Fault::DeclinedItem(failure),
+            Some(Blame::Guest) => Fault::Declined(failure),
+            // The item itself is what the plugin declines.
+            None if failure.code == "invalid-content" => Fault::DeclinedItem(failure),
+            None => Fault::Declined(failure),
+        }
+    }
+
+    /// Checks the embeddings' numbers, which lie on the device until now.
+    async fn finish(&mut self) -> Result<Findings, Fault> {
+        let findings = std::mem::take(&mut self.writer.findings);
+        for (name, tensor) in &findings.embeddings {
+            let read = timeout_at(self.deadline.at.into(), tensor.read()).await;
+            let bytes = read
+                .map_err(|_| self.timed_out("an embedding to be read"))?
+                .map_err(|error| Fault::Host(error.to_string()))?;
+            let (numbers, _) = bytes.as_chunks::<4>();
+            if numbers.iter().any(|number| !f32::from_le_bytes(*number).is_finite()) {
+                return Err(broken(format!("wrote embedding `{name}` with a number that is not finite")));
+            }
+        }
+        Ok(findings)
+    }
+}
+
+impl ResourceLimiter for CallState {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        grown(desired, self.limits().memory_bytes, "bytes of memory")
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        grown(desired, self.limits().table_elements, "table elements")
+    }
+
+    fn instances(&self) -> usize {
+        self.limits().instances as usize
+    }
+
+    fn memories(&self) -> usize {
+        self.limits().memories as usize
+    }
+
+    fn tables(&self) -> usize {
+        self.limits().tables as usize
+    }
+}
+
+/// Ends the guest rather than answering -1: most allocators abort then anyway,
+/// and the fault names the limit.
+fn grown(wanted: usize, limit: usize, unit: &'static str) -> wasmtime::Result<bool> {
+    if wanted <= limit {
+        return Ok(true);
+    }
+    Err(wasmtime::Error::new(Fault::Grew { wanted, limit, unit }))
+}
+
+/// What a tensor failure is: an answer for the guest with who is to blame, or
+/// the end of the call.
+pub(super) fn told_or_fatal(error: &TensorError) -> Result<(Failure, Blame), Fault> {
+    let (code, place, blame) = match error {
+        TensorError::ShapeMismatch { place, .. } => ("shape-mismatch", place.clone(), Blame::Guest),
+        TensorError::UnknownName { name, .. } => ("unknown-name", name.clone(), Blame::Guest),
+        TensorError::UnsupportedOperator { node, .. } => {
+            ("unsupported-operator", node.clone(), Blame::Guest)
+        }
+        TensorError::UnsupportedDtype { .. } | TensorError::InvalidGraph { .. } => {
+            ("unsupported-operator", String::new(), Blame::Guest)
+        }
+        TensorError::QuotaExceeded { account, .. } => {
+            ("quota-exceeded", account.clone(), Blame::Guest)
+        }
+        TensorError::DeviceLost { device } => ("device-lost", device.clone(), Blame::Host),
+        TensorError::Overloaded { .. } | TensorError::Expired { .. } => {
+            return Err(Fault::Overloaded(error.to_string()));
+        }
+        _ => ("internal", String::new(), Blame::Host),
+    };
+    let failure = Failure {
+        code: code.to_owned(),
+        what: error.to_string(),
+        place,
+        hint: String::new(),
+    };
+    Ok((failure, blame))
+}

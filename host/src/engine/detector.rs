@@ -1,0 +1,148 @@
+//! A detector ready to be called.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use trommel_tensor::{Account, Charge, Graph, Session};
+
+use super::bindings::DetectorPre;
+use super::call::CallState;
+use super::load::Component;
+use super::{Engine, Limits, LoadError};
+use crate::item::PartKind;
+use crate::revision::RevisionId;
+use crate::signal::{DetectorId, Label};
+
+/// What a detector is made of; see [`Engine::assemble`].
+#[derive(Debug)]
+pub struct DetectorParts {
+    /// Its name.
+    pub id: DetectorId,
+    /// The digest over everything below.
+    pub revision: RevisionId,
+    /// The compiled component.
+    pub component: Component,
+    /// The labels it may write.
+    pub labels: BTreeSet<Label>,
+    /// The part kinds it reads: an item with none of them is not shown to it.
+    pub reads: Vec<PartKind>,
+    /// The models that it may open.
+    pub models: Vec<ModelParts>,
+    /// Its settings, each in its contract spelling.
+    pub settings: BTreeMap<String, String>,
+    /// What one call may take.
+    pub limits: Limits,
+}
+
+/// A model as the manifest names it.
+#[derive(Debug)]
+pub struct ModelParts {
+    /// The name that the plugin opens it by.
+    pub name: String,
+    /// What it computes.
+    pub graph: Arc<Graph>,
+}
+
+/// A detector ready to be called. A clone is the same detector; the last one
+/// dropped frees code, weights and what they were charged.
+#[derive(Clone)]
+pub struct Detector(pub(super) Arc<Ready>);
+
+pub(super) struct Ready {
+    pub(super) id: DetectorId,
+    pub(super) revision: RevisionId,
+    pub(super) pre: DetectorPre<CallState>,
+    pub(super) labels: BTreeSet<Label>,
+    pub(super) reads: Vec<PartKind>,
+    pub(super) models: BTreeMap<String, Arc<dyn Session>>,
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) limits: Limits,
+    pub(super) account: Account,
+    _weights: Vec<Charge>,
+}
+
+impl Detector {
+    /// Its name.
+    pub fn id(&self) -> &DetectorId {
+        &self.0.id
+    }
+
+    /// Its revision.
+    pub fn revision(&self) -> RevisionId {
+        self.0.revision
+    }
+
+    /// The labels it may write.
+    pub fn labels(&self) -> &BTreeSet<Label> {
+        &self.0.labels
+    }
+
+    /// The part kinds it reads.
+    pub fn reads(&self) -> &[PartKind] {
+        &self.0.reads
+    }
+
+    /// What one call may take.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// What it holds on the device now: weights, and the tensors of its calls.
+    pub fn account(&self) -> &Account {
+        &self.0.account
+    }
+}
+
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Detector({} {})", self.0.id, self.0.revision.short())
+    }
+}
+
+impl Engine {
+    /// Makes a detector of its parts: links the component, readies the models,
+    /// charges the weights. Blocking: not on a caller's executor.
+    pub fn assemble(&self, parts: DetectorParts) -> Result<Detector, LoadError> {
+        let pre = self.link(&parts.component)?;
+        let limits = &parts.limits;
+        // Weights for good, tensors of as many calls as may run at once.
+        let tensor_bytes = limits.host_bytes.saturating_mul(u64::from(self.options.max_calls));
+        let max_bytes = limits.weight_bytes.saturating_add(tensor_bytes);
+        let account = Account::new(format!("detector `{}`", parts.id), max_bytes, u64::MAX);
+        let weights = account.child("its weights", limits.weight_bytes, u64::MAX);
+        let mut models = BTreeMap::new();
+        let mut charges = Vec::new();
+        for ModelParts { name, graph } in parts.models {
+            let failed = |error| LoadError::Model {
+                model: name.clone(),
+                error,
+            };
+            charges.push(weights.charge(graph.weight_bytes(), 0).map_err(failed)?);
+            let session = self.device.session(&graph).map_err(failed)?;
+            models.insert(name, session);
+        }
+        Ok(Detector(Arc::new(Ready {
+            id: parts.id,
+            revision: parts.revision,
+            pre,
+            labels: parts.labels,
+            reads: parts.reads,
+            models,
+            settings: parts.settings,
+            limits: parts.limits,
+            account,
+            _weights: charges,
+        })))
+    }
+
+    /// Reads a model's graph, sharing weights with the engine's other models.
+    /// Blocking: not on a caller's executor.
+    pub fn graph(&self, model: &str, onnx: &[u8]) -> Result<Arc<Graph>, LoadError> {
+        let graph = Graph::from_onnx(onnx, &self.weights);
+        graph.map(Arc::new).map_err(|error| LoadError::Model {
+            model: model.to_owned(),
+            error,
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! `tensors`: tensors and models behind handles.
+
+use tokio::time::timeout_at;
+use trommel_tensor as tensor;
+use trommel_tensor::{Run, Tensor};
+use wasmtime::component::Resource;
+
+use super::super::bindings::trommel::detector::tensors::{
+    Dimension, Dtype, Host, HostModel, HostTensor, Port,
+};
+use super::super::call::CallState;
+use super::super::findings::broken;
+use super::super::{Blame, Failure};
+use super::{Answer, ModelHandle};
+
+impl Host for CallState {}
+
+impl CallState {
+    /// A tensor on the device, charged to the call, behind a handle.
+    pub(super) fn upload(
+        &mut self,
+        dtype: tensor::Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> Answer<Resource<Tensor>> {
+        let tensor = Tensor::upload(self.device.as_ref(), &self.tensors, dtype, shape, bytes);
+        match self.answer(tensor)? {
+            Ok(tensor) => self.hand_out(tensor),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<&Tensor> {
+        Ok(self.table.get(handle).map_err(|error| broken(error.to_string()))?)
+    }
+
+    fn model(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<&ModelHandle> {
+        Ok(self.table.get(handle).map_err(|error| broken(error.to_string()))?)
+    }
+}
+
+impl HostTensor for CallState {
+    fn from_bytes(
+        &mut self,
+        dtype: Dtype,
+        shape: Vec<u32>,
+        bytes: Vec<u8>,
+    ) -> Answer<Resource<Tensor>> {
+        let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
+        self.upload(dtype_of(dtype), &shape, &bytes)
+    }
+
+    fn dtype(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<Dtype> {
+        Ok(dtype_in_wit(self.tensor(&handle)?.dtype()))
+    }
+
+    fn shape(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<Vec<u32>> {
+        let shape = self.tensor(&handle)?.shape();
+        shape.iter().map(|&size| size_in_wit(size)).collect()
+    }
+
+    async fn read(&mut self, handle: Resource<Tensor>) -> Answer<Vec<u8>> {
+        let tensor = self.tensor(&handle)?.clone();
+        match timeout_at(self.deadline().into(), tensor.read()).await {
+            Ok(read) => self.answer(read),
+            Err(_) => Err(self.timed_out("a tensor to be read").into()),
+        }
+    }
+
+    fn drop(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<()> {
+        self.table.delete(handle).map_err(|error| broken(error.to_string()))?;
+        Ok(())
+    }
+}
+
+impl HostModel for CallState {
+    fn open(&mut self, name: String) -> Answer<Resource<ModelHandle>> {
+        if let Some(session) = self.detector.models.get(&name) {
+            return self.hand_out(ModelHandle(session.clone()));
+        }
+        let known: Vec<&str> = self.detector.models.keys().map(String::as_str).collect();
+        let failure = Failure {
+            code: "unknown-model".to_owned(),
+            what: format!("the manifest names no such model; it names {known:?}"),
+            place: name.chars().take(64).collect(),
+            hint: "name it under [models] in the manifest".to_owned(),
+        };
+        self.decline(failure, Blame::Guest)
+    }
+
+    fn inputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<Port>> {
+        self.model(&handle)?.0.graph().inputs().iter().map(port).collect()
+    }
+
+    fn outputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<Port>> {
+        self.model(&handle)?.0.graph().outputs().iter().map(port).collect()
+    }
+
+    async fn run(
+        &mut self,
+        handle: Resource<ModelHandle>,
+        inputs: Vec<(String, Resource<Tensor>)>,
+        outputs: Vec<String>,
+    ) -> Answer<Vec<(String, Resource<Tensor>)>> {
+        let session = self.model(&handle)?.0.clone();
+        let inputs = inputs
+            .into_iter()
+            .map(|(name, handle)| Ok((name, self.tensor(&handle)?.clone())))
+            .collect::<wasmtime::Result<_>>()?;
+        let run = session.run(Run {
+            inputs,
+            outputs: outputs.clone(),
+            deadline: Some(self.deadline()),
+            account: self.tensors.clone(),
+        });
+        let ran = timeout_at(self.deadline().into(), run).await;
+        let ran = ran.map_err(|_| self.timed_out("a model to run"))?;
+        let tensors = match self.answer(ran)? {
+            Ok(tensors) => tensors,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut answers = Vec::with_capacity(tensors.len());
+        for (name, tensor) in outputs.into_iter().zip(tensors) {
+            match self.hand_out(tensor)? {
+                Ok(handle) => answers.push((name, handle)),
+                // What was handed out before goes with the call.
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        Ok(Ok(answers))
+    }
+
+    fn drop(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<()> {
+        self.table.delete(handle).map_err(|error| broken(error.to_string()))?;
+        Ok(())
+    }
+}
+
+fn port(port: &tensor::Port) -> wasmtime::Result<Port> {
+    let dimension = |dimension: &tensor::Dimension| match dimension {
+        tensor::Dimension::Fixed(size) => Ok(Dimension::Fixed(size_in_wit(*size)?)),
+        tensor::Dimension::Symbol(name) => Ok(Dimension::Symbol(name.clone())),
+    };
+    Ok(Port {
+        name: port.name.clone(),
+        dtype: dtype_in_wit(port.dtype),
+        shape: port.shape.iter().map(dimension).collect::<wasmtime::Result<_>>()?,
+    })
+}
+
+fn size_in_wit(size: usize) -> wasmtime::Result<u32> {
+    u32::try_from(size)
+        .map_err(|_| broken(format!("a dimension of {size} is larger than the contract counts")).into())
+}
+
+macro_rules! dtypes {
+    ($($name:ident),* $(,)?) => {
+        fn dtype_of(dtype: Dtype) -> tensor::Dtype {
+            match dtype { $(Dtype::$name => tensor::Dtype::$name),* }
+        }
+
+        fn dtype_in_wit(dtype: tensor::Dtype) -> Dtype {
+            match dtype { $(tensor::Dtype::$name => Dtype::$name),* }
+        }
+    };
+}
+
+dtypes!(Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, Bf16, F32, F64);

@@ -1,0 +1,247 @@
+//! From a component's bytes to code that may be linked, or a clear refusal.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use semver::{Version, VersionReq};
+use trommel_tensor::TensorError;
+
+use super::bindings::DetectorPre;
+use super::call::CallState;
+use super::{CONTRACT_VERSION, Engine};
+
+const PACKAGE: &str = "trommel:detector/";
+const DETECTION: &str = "detection";
+
+/// The interfaces that a plugin may import. `failures` holds only types, so it
+/// grants nothing.
+const INTERFACES: [&str; 6] = ["content", "failures", "log", "results", "settings", "tensors"];
+
+/// Why a component cannot become a detector.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The engine itself cannot be made.
+    #[error("the sandbox cannot start: {0}")]
+    Engine(String),
+    /// Too large.
+    #[error("the component has {given} bytes, at most {most} are taken; leave weights and tables to models")]
+    TooLarge {
+        /// Its size.
+        given: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// A core module.
+    #[error("this is a core module, not a component; link it with wasm-component-ld or wrap it with `wasm-tools component new`")]
+    CoreModule,
+    /// Broken or truncated.
+    #[error("the component does not compile: {reason}; is the file whole? build it again")]
+    Malformed {
+        /// What the compiler says.
+        reason: String,
+    },
+    /// Imports WASI.
+    #[error("the component imports `{import}`: a detector gets no WASI; build it for wasm32-unknown-unknown, not wasm32-wasip1 or -wasip2")]
+    Wasi {
+        /// The import.
+        import: String,
+    },
+    /// Imports something that is not in the contract.
+    #[error("the component imports `{import}`, which the contract {CONTRACT_VERSION} does not offer; it offers {offered}")]
+    UnknownImport {
+        /// The import.
+        import: String,
+        /// What there is.
+        offered: String,
+    },
+    /// Built for another contract version.
+    #[error("the component speaks contract {wanted} (`{name}`), this host speaks {CONTRACT_VERSION}; rebuild it with sdk {CONTRACT_VERSION}")]
+    ContractMismatch {
+        /// The version it speaks.
+        wanted: String,
+        /// The import or export that says so.
+        name: String,
+    },
+    /// Exports no detector.
+    #[error("the component does not export `{PACKAGE}{DETECTION}@{CONTRACT_VERSION}`; implement `Detector` and name it in `trommel_sdk::export!`")]
+    NoDetection,
+    /// Types that do not match.
+    #[error("the component does not fit contract {CONTRACT_VERSION}: {reason}; rebuild it against this host's wit/")]
+    Mismatch {
+        /// What the linker says.
+        reason: String,
+    },
+    /// A model cannot be used.
+    #[error("model `{model}`: {error}")]
+    Model {
+        /// The model as the manifest names it.
+        model: String,
+        /// Why.
+        error: TensorError,
+    },
+}
+
+/// Compiled code of a component that keeps to the contract.
+#[derive(Clone)]
+pub struct Component {
+    wasmtime: wasmtime::component::Component,
+    imports: BTreeSet<&'static str>,
+}
+
+impl Component {
+    /// The contract's interfaces that it imports, types-only ones left out.
+    pub fn imports(&self) -> &BTreeSet<&'static str> {
+        &self.imports
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component").field("imports", &self.imports).finish()
+    }
+}
+
+impl Engine {
+    /// Compiles a component. Blocking and slow: not on a caller's executor.
+    pub fn compile(&self, wasm: &[u8]) -> Result<Component, LoadError> {
+        self.check_bytes(wasm)?;
+        let compiled = wasmtime::component::Component::from_binary(&self.wasmtime, wasm);
+        self.checked(compiled.map_err(|error| malformed(&error))?)
+    }
+
+    /// Compiles a component into bytes for [`Engine::load_precompiled`].
+    pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+        self.check_bytes(wasm)?;
+        let compiled = self.wasmtime.precompile_component(wasm);
+        compiled.map_err(|error| malformed(&error))
+    }
+
+    /// Loads what [`Engine::precompile`] wrote.
+    ///
+    /// # Safety
+    ///
+    /// The file is native code that will run outside any sandbox: only this
+    /// host, or one as trusted, may ever have written it or be able to.
+    #[expect(unsafe_code, reason = "wasmtime cannot check native code")]
+    pub(crate) unsafe fn load_precompiled(&self, file: &Path) -> Result<Component, LoadError> {
+        // SAFETY: passed on to the caller.
+        let loaded = unsafe {
+            wasmtime::component::Component::deserialize_file(&self.wasmtime, file)
+        };
+        self.checked(loaded.map_err(|error| malformed(&error))?)
+    }
+
+    fn check_bytes(&self, wasm: &[u8]) -> Result<(), LoadError> {
+        let most = self.options.max_component_bytes;
+        if wasm.len() > most {
+            let given = wasm.len();
+            return Err(LoadError::TooLarge { given, most });
+        }
+        // Layer 0 is a core module, layer 1 a component (component-model/Binary.md).
+        if wasm.starts_with(b"\0asm\x01\0\0\0") {
+            return Err(LoadError::CoreModule);
+        }
+        Ok(())
+    }
+
+    fn checked(&self, wasmtime: wasmtime::component::Component) -> Result<Component, LoadError> {
+        let ty = wasmtime.component_type();
+        let mut imports = BTreeSet::new();
+        for (import, _) in ty.imports(&self.wasmtime) {
+            let interface = interface_of(import)?;
+            if interface != "failures" {
+                imports.insert(interface);
+            }
+        }
+        let exports: Vec<String> = ty.exports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        check_exports(&exports)?;
+        Ok(Component { wasmtime, imports })
+    }
+
+    pub(super) fn link(&self, component: &Component) -> Result<DetectorPre<CallState>, LoadError> {
+        let mismatch = |error: wasmtime::Error| LoadError::Mismatch {
+            reason: format!("{error:#}"),
+        };
+        let pre = self.linker.instantiate_pre(&component.wasmtime).map_err(mismatch)?;
+        DetectorPre::new(pre).map_err(mismatch)
+    }
+}
+
+fn malformed(error: &wasmtime::Error) -> LoadError {
+    LoadError::Malformed {
+        reason: format!("{error:#}").replace('\n', " "),
+    }
+}
+
+/// The contract interface that an import names, when this host offers it.
+fn interface_of(import: &str) -> Result<&'static str, LoadError> {
+    if import.starts_with("wasi:") {
+        return Err(LoadError::Wasi {
+            import: import.to_owned(),
+        });
+    }
+    let (name, version) = import.split_once('@').unwrap_or((import, ""));
+    let Some(interface) = name.strip_prefix(PACKAGE) else {
+        return Err(unknown_import(import));
+    };
+    if !speaks(version) {
+        return Err(LoadError::ContractMismatch {
+            wanted: version.to_owned(),
+            name: import.to_owned(),
+        });
+    }
+    let known = INTERFACES.iter().find(|known| **known == interface);
+    known.copied().ok_or_else(|| unknown_import(import))
+}
+
+fn unknown_import(import: &str) -> LoadError {
+    LoadError::UnknownImport {
+        import: import.to_owned(),
+        offered: INTERFACES.map(|name| format!("{PACKAGE}{name}")).join(", "),
+    }
+}
+
+fn check_exports(exports: &[String]) -> Result<(), LoadError> {
+    let wanted = format!("{PACKAGE}{DETECTION}");
+    let version = exports.iter().find_map(|export| {
+        let (name, version) = export.split_once('@')?;
+        (name == wanted).then_some((export, version))
+    });
+    match version {
+        None => Err(LoadError::NoDetection),
+        Some((_, version)) if speaks(version) => Ok(()),
+        Some((export, version)) => Err(LoadError::ContractMismatch {
+            wanted: version.to_owned(),
+            name: export.clone(),
+        }),
+    }
+}
+
+/// Whether this host runs plugins of contract `version`, as wasmtime's linker
+/// sees it: `0.1.x` all match each other, pre-releases never do.
+pub(crate) fn speaks(version: &str) -> bool {
+    let host = VersionReq::parse(&format!("^{CONTRACT_VERSION}"));
+    let host = host.expect("the contract's version is a version");
+    Version::parse(version).is_ok_and(|version| host.matches(&version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_of_the_contract_is_spoken_and_nothing_else() {
+        for (version, spoken) in [
+            ("0.1.0", true),
+            ("0.1.9", true),
+            ("0.2.0", false),
+            ("1.0.0", false),
+            ("0.1.0-rc.1", false),
+            ("", false),
+        ] {
+            assert_eq!(speaks(version), spoken, "{version}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Runs detectors: contract types in, tensor calls and checked findings out.
+//!
+//! The only seam between wasm and the rest. Each call gets a fresh store from
+//! the pool with every limit of [`Limits`] in force, and whatever happens to it
+//! (trap, deadline, dropped future) the store is gone afterwards. This module
+//! reads no files and never decides a verdict.
+
+mod bindings;
+mod call;
+mod detector;
+mod fault;
+mod findings;
+mod host;
+mod limits;
+mod load;
+mod ticker;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use trommel_tensor::{Device, Weights};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use call::CallState;
+pub use call::Call;
+pub use detector::{Detector, DetectorParts, ModelParts};
+pub use fault::{Blame, Fault, Failure};
+pub use findings::{Findings, LogLine, RawSignal};
+pub use limits::Limits;
+pub use load::{Component, LoadError};
+pub(crate) use load::speaks;
+
+/// The contract version that this host speaks.
+pub const CONTRACT_VERSION: &str = "0.1.0";
+
+/// How large the engine is.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Calls that may run at once, over all detectors; more wait for a place
+    /// until their deadline.
+    pub max_calls: u32,
+    /// The most that any plugin may ask for; also the size of the pool's slots.
+    pub max_limits: Limits,
+    /// Bytes of the largest component taken.
+    pub max_component_bytes: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            max_calls: 256,
+            max_limits: Limits::MAX,
+            max_component_bytes: 32 << 20,
+        }
+    }
+}
+
+/// Compiles, holds and runs components on one pool and one device.
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<CallState>,
+    device: Arc<dyn Device>,
+    weights: Weights,
+    places: Semaphore,
+    options: EngineOptions,
+    _ticker: ticker::Ticker,
+}
+
+impl Engine {
+    /// An engine over `device`. Reserves address space for the pool and starts
+    /// the epoch ticker's thread.
+    pub fn new(device: Arc<dyn Device>, options: EngineOptions) -> Result<Self, LoadError> {
+        let wasmtime = wasmtime::Engine::new(&config(&options))
+            .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+        let mut linker = Linker::new(&wasmtime);
+        bindings::Detector::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)
+            .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
+        Ok(Self {
+            _ticker: ticker::Ticker::start(&wasmtime)?,
+            places: Semaphore::new(options.max_calls as usize),
+            weights: Weights::default(),
+            wasmtime,
+            linker,
+            device,
+            options,
+        })
+    }
+
+    /// The device that models run on.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// The most that a plugin may ask for.
+    pub fn max_limits(&self) -> &Limits {
+        &self.options.max_limits
+    }
+
+    /// What makes code compiled elsewhere fit this engine.
+    pub(crate) fn compatibility(&self) -> impl std::hash::Hash {
+        self.wasmtime.precompile_compatibility_hash()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("device", &self.device)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The clock that deadlines are read from.
+#[expect(clippy::disallowed_methods, reason = "the engine enforces wall-clock deadlines")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+fn config(options: &EngineOptions) -> Config {
+    let limits = &options.max_limits;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(options.max_calls);
+    pool.total_core_instances(options.max_calls.saturating_mul(4));
+    pool.total_memories(options.max_calls.saturating_mul(limits.memories));
+    pool.total_tables(options.max_calls.saturating_mul(limits.tables));
+    pool.total_stacks(options.max_calls);
+    pool.max_core_instances_per_component(limits.instances);
+    pool.max_memories_per_component(limits.memories);
+    pool.max_tables_per_component(limits.tables);
+    pool.table_elements(limits.table_elements);
+    pool.max_memory_size(limits.memory_bytes);
+    // Kept and zeroed by hand rather than given back to the system: cheaper
+    // than page faults for what a small guest touches.
+    pool.linear_memory_keep_resident(128 << 10);
+    pool.table_keep_resident(64 << 10);
+
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.epoch_interruption(true);
+    // Halves the cost of a call; the contract has no async functions.
+    config.concurrency_support(false);
+    // Backtraces of guests go to logs that their authors may read, not to
+    // verdicts; the trap's code says enough, and unwinding costs.
+    config.wasm_backtrace_max_frames(None);
+    config.wasm_memory64(false);
+    config.wasm_relaxed_simd(false);
+    config
+}

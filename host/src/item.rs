@@ -1,0 +1,365 @@
+//! The item: what is judged.
+//!
+//! First noun of the street. It holds what the gateway sent, checked against
+//! bounds, and never what a detector or a rule made of it. No I/O.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+
+/// What the gateway knows about an item, by name: account age, surface,
+/// language.
+pub type Attributes = BTreeMap<String, Attribute>;
+
+/// One value that came with an item.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Attribute {
+    /// Yes or no, such as whether the account is verified.
+    Flag(bool),
+    /// A whole number, such as a count of followers.
+    Integer(i64),
+    /// Any other number, such as a share.
+    Number(f64),
+    /// Words, such as a surface or a country code.
+    Text(String),
+}
+
+/// One thing to judge: a post, a Pin, an ad, a message, an image alone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Item {
+    /// The caller's name for it; not unique.
+    pub id: String,
+    /// When the gateway received it, in milliseconds since the Unix epoch.
+    pub received_at_ms: Option<u64>,
+    /// What it is made of; a part's id is its index.
+    pub parts: Vec<Part>,
+    /// What the gateway knows about it.
+    pub attributes: Attributes,
+    /// Embeddings that came with it, by name; f32 `[dim]`, all finite.
+    pub embeddings: BTreeMap<String, Vec<f32>>,
+}
+
+/// One part of an item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// What the caller calls it: `title`, `text`, …
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a part holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// UTF-8 text, with a BCP 47 language tag where the caller knows it.
+    Text {
+        /// The text.
+        text: String,
+        /// Its language.
+        language: Option<String>,
+    },
+    /// An image: the path or `data:` URI that the caller gave. Not read yet.
+    Image {
+        /// The path or URI.
+        source: String,
+    },
+    /// A link, as given.
+    Link {
+        /// Where it leads.
+        target: String,
+    },
+}
+
+/// Which kind a part is: what a detector's manifest says it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartKind {
+    /// Text parts.
+    Text,
+    /// Image parts.
+    Image,
+    /// Link parts.
+    Link,
+}
+
+/// The most that one item may hold. Larger ones are refused, never cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemBounds {
+    /// Bytes of all text, links and names together.
+    pub text_bytes: usize,
+    /// Parts of all kinds.
+    pub n_parts: usize,
+    /// Attributes.
+    pub n_attributes: usize,
+    /// Numbers in all embeddings together.
+    pub embedding_numbers: usize,
+}
+
+impl Default for ItemBounds {
+    /// 4 MiB of text, 256 parts, 256 attributes, 64 Ki embedding numbers.
+    fn default() -> Self {
+        Self {
+            text_bytes: 4 << 20,
+            n_parts: 256,
+            n_attributes: 256,
+            embedding_numbers: 64 << 10,
+        }
+    }
+}
+
+/// Why something is no item. The caller is to blame.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum IntakeError {
+    /// Not JSON, or not of an item's form.
+    #[error("not an item: {0}")]
+    Json(String),
+    /// Nothing in it to judge.
+    #[error("the item is empty; give it at least one of `text`, `title`, `links`, `images`")]
+    Empty,
+    /// Not UTF-8.
+    #[error("text is not UTF-8 at byte {at}; convert it to UTF-8 first")]
+    NotUtf8 {
+        /// First byte that is wrong.
+        at: usize,
+    },
+    /// Larger than it may be.
+    #[error("the item holds {given} {what}, at most {most} are taken; split it or raise the bound")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        given: usize,
+        /// How much there may be.
+        most: usize,
+    },
+    /// An embedding holds a number that is not finite.
+    #[error("embedding `{name}` holds a number that is not finite at index {at}")]
+    Embedding {
+        /// Which embedding.
+        name: String,
+        /// Index of the number.
+        at: usize,
+    },
+}
+
+impl Part {
+    /// Which kind it is.
+    pub fn kind(&self) -> PartKind {
+        match self.content {
+            Content::Text { .. } => PartKind::Text,
+            Content::Image { .. } => PartKind::Image,
+            Content::Link { .. } => PartKind::Link,
+        }
+    }
+
+    fn n_bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Text { text, .. } => text.len(),
+            // An image's bytes have bounds of their own, where they are read.
+            Content::Image { .. } => 0,
+            Content::Link { target } => target.len(),
+        };
+        self.name.len() + content
+    }
+}
+
+impl Item {
+    /// An item that is one text, named `text`.
+    pub fn from_text(id: impl Into<String>, text: impl Into<String>) -> Self {
+        let mut item = Self {
+            id: id.into(),
+            ..Self::default()
+        };
+        item.push_text("text", text.into(), None);
+        item
+    }
+
+    /// An item that is one text, from the bytes of a file.
+    pub fn from_text_bytes(id: impl Into<String>, bytes: Vec<u8>) -> Result<Self, IntakeError> {
+        let text = String::from_utf8(bytes).map_err(|error| IntakeError::NotUtf8 {
+            at: error.utf8_error().valid_up_to(),
+        })?;
+        Ok(Self::from_text(id, text))
+    }
+
+    /// An item from a JSON object: `id` (text or whole number), and any of
+    /// `title`, `text`, `links`, `images`, `language`, `attributes`,
+    /// `embeddings`, `received_at_ms`. Other fields are ignored, so that rows of
+    /// a labelled set are items too. Parts are counted in the order title,
+    /// text, links, images.
+    pub fn from_json(json: &[u8]) -> Result<Self, IntakeError> {
+        let raw: RawItem = serde_json::from_slice(json)
+            .map_err(|error| IntakeError::Json(error.to_string()))?;
+        let mut item = Self {
+            id: match raw.id {
+                RawId::Text(id) => id,
+                RawId::Number(id) => id.to_string(),
+            },
+            received_at_ms: raw.received_at_ms,
+            attributes: raw.attributes,
+            embeddings: raw.embeddings,
+            ..Self::default()
+        };
+        for (name, text) in [("title", raw.title), ("text", raw.text)] {
+            if let Some(text) = text {
+                item.push_text(name, text, raw.language.clone());
+            }
+        }
+        for target in raw.links {
+            item.push("link", Content::Link { target });
+        }
+        for source in raw.images {
+            item.push("image", Content::Image { source });
+        }
+        if item.parts.is_empty() {
+            return Err(IntakeError::Empty);
+        }
+        Ok(item)
+    }
+
+    fn push_text(&mut self, name: &str, text: String, language: Option<String>) {
+        self.push(name, Content::Text { text, language });
+    }
+
+    fn push(&mut self, name: &str, content: Content) {
+        let name = name.to_owned();
+        self.parts.push(Part { name, content });
+    }
+
+    /// Checks the item against `bounds`: whoever sent it chose its sizes.
+    pub fn check(&self, bounds: &ItemBounds) -> Result<(), IntakeError> {
+        let within = |what, given, most| match given <= most {
+            true => Ok(()),
+            false => Err(IntakeError::TooLarge { what, given, most }),
+        };
+        let attribute_bytes = |(name, value): (&String, &Attribute)| match value {
+            Attribute::Text(text) => name.len() + text.len(),
+            _ => name.len(),
+        };
+        let text_bytes = self.id.len()
+            + self.parts.iter().map(Part::n_bytes).sum::<usize>()
+            + self.attributes.iter().map(attribute_bytes).sum::<usize>();
+        let numbers = self.embeddings.values().map(Vec::len).sum();
+        within("parts", self.parts.len(), bounds.n_parts)?;
+        within("attributes", self.attributes.len(), bounds.n_attributes)?;
+        within("bytes of text", text_bytes, bounds.text_bytes)?;
+        within("embedding numbers", numbers, bounds.embedding_numbers)?;
+        for (name, numbers) in &self.embeddings {
+            if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
+                let name = name.clone();
+                return Err(IntakeError::Embedding { name, at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the item has a part of one of these kinds.
+    pub fn has_any(&self, kinds: &[PartKind]) -> bool {
+        self.parts.iter().any(|part| kinds.contains(&part.kind()))
+    }
+
+    /// The text of part `part`, when it is a text.
+    pub fn text(&self, part: u32) -> Option<&str> {
+        match &self.part(part)?.content {
+            Content::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The part with this id.
+    pub fn part(&self, part: u32) -> Option<&Part> {
+        self.parts.get(usize::try_from(part).ok()?)
+    }
+
+    /// Ids of the parts of one kind, in order.
+    pub fn part_ids(&self, kind: PartKind) -> impl Iterator<Item = u32> {
+        let ids: RangeInclusive<u32> = 0..=u32::MAX;
+        let of_kind = move |(id, part): (u32, &Part)| (part.kind() == kind).then_some(id);
+        ids.zip(&self.parts).filter_map(of_kind)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an item is a JSON object with an `id`")]
+struct RawItem {
+    id: RawId,
+    title: Option<String>,
+    text: Option<String>,
+    language: Option<String>,
+    #[serde(default)]
+    links: Vec<String>,
+    #[serde(default)]
+    images: Vec<String>,
+    #[serde(default)]
+    attributes: Attributes,
+    #[serde(default)]
+    embeddings: BTreeMap<String, Vec<f32>>,
+    received_at_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`id` is a text or a whole number")]
+enum RawId {
+    Text(String),
+    Number(i64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_counted_title_text_links_images() {
+        let json = br#"{"id":7,"images":["a.png"],"text":"t","links":["l"],"title":"T","label":"x"}"#;
+        let item = Item::from_json(json).unwrap();
+        let names: Vec<_> = item.parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["title", "text", "link", "image"]);
+        assert_eq!(item.id, "7");
+        assert_eq!(item.part_ids(PartKind::Text).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn an_item_with_nothing_to_judge_is_refused() {
+        let error = Item::from_json(br#"{"id":"a","txet":"hi"}"#).unwrap_err();
+        assert_eq!(error, IntakeError::Empty);
+    }
+
+    #[test]
+    fn what_is_wrong_with_json_is_said_with_its_place() {
+        for (json, expected) in [
+            (&br#"{"id":"a","text":3}"#[..], "expected a string"),
+            (br#"{"text":"hi"}"#, "missing field `id`"),
+            (br#"{"id":"a""#, "EOF"),
+            (br#"[1]"#, "an item is a JSON object"),
+            (br#"{"id":[],"text":""}"#, "`id` is a text or a whole number"),
+        ] {
+            let error = Item::from_json(json).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_item_past_a_bound_is_refused_with_both_numbers() {
+        let bounds = ItemBounds {
+            text_bytes: 10,
+            ..ItemBounds::default()
+        };
+        let error = Item::from_text("", "12345678").check(&bounds).unwrap_err();
+        assert!(error.to_string().contains("12 bytes of text, at most 10"), "{error}");
+        Item::from_text("", "123456").check(&bounds).unwrap();
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        let json = format!(r#"{{"id":"a","text":"t","x":{}}}"#, "[".repeat(100_000));
+        Item::from_json(json.as_bytes()).unwrap_err();
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_named_with_its_byte() {
+        let error = Item::from_text_bytes("f", b"ab\xffcd".to_vec()).unwrap_err();
+        assert_eq!(error, IntakeError::NotUtf8 { at: 2 });
+    }
+}

@@ -1,0 +1,130 @@
+//! What one item got: the object that every surface answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
+use crate::engine::Blame;
+use crate::item::{Content, Part, PartKind};
+use crate::policy::Verdict;
+use crate::revision::RevisionId;
+use crate::signal::{DetectorId, Signal};
+
+/// The verdict on one item with everything that led to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The item's id.
+    pub id: String,
+    /// What the policy decided.
+    pub verdict: Verdict,
+    /// What the answering detectors found.
+    pub signals: Vec<Signal>,
+    /// The detectors that were asked and gave no answer.
+    pub degraded: Vec<Degraded>,
+    /// The parts that no loaded detector reads.
+    pub unjudged: Vec<Unjudged>,
+    /// Which revisions were live.
+    pub lineup: Lineup,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// A detector that gave no answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Degraded {
+    /// Which.
+    pub detector: DetectorId,
+    /// Which build of it.
+    pub revision: RevisionId,
+    /// Who is to blame.
+    pub blame: Blame,
+    /// Why.
+    pub reason: String,
+}
+
+/// A part that no loaded detector reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unjudged {
+    /// The part's id.
+    pub part: u32,
+    /// What the caller calls it, or for an image and a link what it gave.
+    pub name: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The live revision of every loaded detector.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Lineup(pub BTreeMap<DetectorId, RevisionId>);
+
+/// Wall-clock time spent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timings {
+    /// From item to verdict.
+    pub total: Duration,
+    /// In each detector's call.
+    pub detectors: BTreeMap<DetectorId, Duration>,
+}
+
+impl Judgement {
+    /// Whether no detector was asked at all, so that the verdict rests on
+    /// attributes alone.
+    pub fn is_unseen(&self) -> bool {
+        self.timings.detectors.is_empty()
+    }
+}
+
+impl Unjudged {
+    pub(super) fn new(id: u32, part: &Part) -> Self {
+        Self {
+            part: id,
+            name: match &part.content {
+                Content::Text { .. } => part.name.clone(),
+                Content::Image { source } => shortened(source),
+                Content::Link { target } => shortened(target),
+            },
+            reason: match part.kind() {
+                PartKind::Text => "no loaded detector reads text",
+                PartKind::Image => "images are not judged yet",
+                PartKind::Link => "no loaded detector reads links",
+            },
+        }
+    }
+}
+
+/// A data URI may be megabytes long.
+fn shortened(source: &str) -> String {
+    match source.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &source[..end]),
+        None => source.to_owned(),
+    }
+}
+
+impl Serialize for Judgement {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Judgement", 8)?;
+        object.serialize_field("id", &self.id)?;
+        object.serialize_field("verdict", &self.verdict.action)?;
+        object.serialize_field("rules", &self.verdict.rules)?;
+        object.serialize_field("signals", &self.signals)?;
+        object.serialize_field("degraded", &self.degraded)?;
+        object.serialize_field("unjudged", &self.unjudged)?;
+        object.serialize_field("lineup", &self.lineup)?;
+        object.serialize_field("timings_us", &self.timings)?;
+        object.end()
+    }
+}
+
+impl Serialize for Timings {
+    /// Whole microseconds: `total`, and `detectors` by name.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let detectors: BTreeMap<_, _> = self.detectors.iter().map(|(id, time)| (id, micros(time))).collect();
+        let mut object = serializer.serialize_struct("Timings", 2)?;
+        object.serialize_field("total", &micros(&self.total))?;
+        object.serialize_field("detectors", &detectors)?;
+        object.end()
+    }
+}

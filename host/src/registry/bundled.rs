@@ -1,0 +1,32 @@
+//! The detectors that come with the host, built from `guest-models/` by the
+//! build script and held in the binary.
+
+use std::borrow::Cow;
+
+use super::{FileError, Package, PackageError};
+use crate::engine::Limits;
+
+/// A bundled detector's files, by name.
+type Files = &'static [(&'static str, &'static [u8])];
+
+const SPAM_TEXT: Files = &[
+    ("plugin.toml", include_bytes!("../../../guest-models/spam-text/plugin.toml")),
+    ("calibrator.toml", include_bytes!("../../../guest-models/spam-text/calibrator.toml")),
+    ("model.onnx", include_bytes!("../../../guest-models/spam-text/model.onnx")),
+    ("spam-text.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/spam-text.wasm"))),
+];
+
+/// The bundled packages.
+pub fn packages(max: &Limits) -> Result<Vec<Package>, PackageError> {
+    Ok(vec![package("bundled/spam-text", SPAM_TEXT, max)?])
+}
+
+fn package(origin: &str, files: Files, max: &Limits) -> Result<Package, PackageError> {
+    Package::from_files(origin, max, |name| {
+        let file = files.iter().find(|(known, _)| *known == name);
+        file.map(|(_, bytes)| Cow::Borrowed(*bytes)).ok_or_else(|| FileError {
+            file: format!("{origin}/{name}").into(),
+            what: "is not bundled; name it in registry/bundled.rs".to_owned(),
+        })
+    })
+}

@@ -1,0 +1,176 @@
+//! Compiled components on disk, so that a start does not compile again.
+//!
+//! What is loaded from here runs as native code. So the folder must be the
+//! user's own and closed to others, files are written whole under another name
+//! and then renamed, and a cache that cannot be trusted or written is a warning
+//! and a compilation, never an error.
+
+use std::fs;
+use std::hash::{Hash as _, Hasher};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+use super::package::hex;
+use crate::engine::{Component, Engine, LoadError};
+
+/// Where compiled components are kept, or nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct CompileCache {
+    folder: Option<PathBuf>,
+}
+
+impl CompileCache {
+    /// No cache: every component is compiled.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A cache in `folder`, made if it is missing. When it cannot be used, warns
+    /// and is no cache.
+    pub fn at(folder: &Path) -> Self {
+        match ready(folder) {
+            Ok(()) => Self {
+                folder: Some(folder.to_owned()),
+            },
+            Err(error) => {
+                warn!(folder = %folder.display(), %error, "the compile cache cannot be used, so components are compiled at every start");
+                Self::none()
+            }
+        }
+    }
+
+    /// A cache under the user's cache folder (`$XDG_CACHE_HOME`, else
+    /// `~/.cache`); none where there is no such folder.
+    pub fn user() -> Self {
+        match user_folder() {
+            Some(folder) => Self::at(&folder),
+            None => {
+                warn!("neither XDG_CACHE_HOME nor HOME is set, so components are compiled at every start");
+                Self::none()
+            }
+        }
+    }
+
+    /// The component, from the cache where it holds it, compiled and kept
+    /// otherwise. Blocking and perhaps slow: not on a caller's executor.
+    pub fn component(&self, engine: &Engine, wasm: &[u8]) -> Result<Component, LoadError> {
+        let Some(folder) = &self.folder else {
+            return engine.compile(wasm);
+        };
+        let file = folder.join(file_name(engine, wasm));
+        if file.exists() {
+            match load(engine, &file) {
+                Ok(component) => return Ok(component),
+                Err(error) => {
+                    warn!(file = %file.display(), %error, "a cached component cannot be used and is compiled again");
+                }
+            }
+        }
+        let compiled = engine.precompile(wasm)?;
+        match write_whole(folder, &file, &compiled) {
+            Ok(()) => load(engine, &file),
+            Err(error) => {
+                warn!(file = %file.display(), %error, "a compiled component cannot be kept, so it is compiled at every start");
+                engine.compile(wasm)
+            }
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "loads native code, see SAFETY")]
+fn load(engine: &Engine, file: &Path) -> Result<Component, LoadError> {
+    // SAFETY: the file lies in a folder that only this user can write, checked
+    // by `ready`, and was put there whole by `write_whole`.
+    unsafe { engine.load_precompiled(file) }
+}
+
+/// sha256 of the component, and a hash of all that makes compiled code fit this
+/// engine: wasmtime's version, its settings, the processor.
+fn file_name(engine: &Engine, wasm: &[u8]) -> String {
+    let mut compatibility = HashToSha(Sha256::new());
+    engine.compatibility().hash(&mut compatibility);
+    let compatibility = hex(&compatibility.0.finalize());
+    format!("{}-{}.cwasm", hex(&Sha256::digest(wasm)), &compatibility[..16])
+}
+
+/// A hasher whose result is the same in every process and version of `std`.
+struct HashToSha(Sha256);
+
+impl Hasher for HashToSha {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest = self.0.clone().finalize();
+        u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+    }
+}
+
+fn user_folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
+    let cache = cache.or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join("trommel").join("components"))
+}
+
+/// Makes the folder if need be, and makes sure that only this user can write it.
+fn ready(folder: &Path) -> io::Result<()> {
+    make_folder(folder)?;
+    check_owner(folder)?;
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    fs::write(&probe, b"")?;
+    fs::remove_file(&probe)
+}
+
+#[cfg(unix)]
+fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+#[cfg(unix)]
+fn check_owner(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(folder)?;
+    // What this process makes is its own: no need to ask the system who we are.
+    let probe = folder.join(format!(".owner-{}", std::process::id()));
+    fs::write(&probe, b"")?;
+    let own = fs::metadata(&probe)?.uid();
+    fs::remove_file(&probe)?;
+    if metadata.uid() != own {
+        return Err(io::Error::other("it belongs to another user; remove it or choose another"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others may write to it; close it with `chmod go-w`"));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_owner(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Writes under a name of its own, then renames: no reader ever sees half.
+fn write_whole(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unique = format!(".new-{}-{:?}", std::process::id(), std::thread::current().id());
+    let new = folder.join(unique.replace(['(', ')'], ""));
+    let mut written = fs::File::create(&new)?;
+    let result = written
+        .write_all(bytes)
+        .and_then(|()| written.sync_all())
+        .and_then(|()| fs::rename(&new, file));
+    if result.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    result
+}

@@ -1,0 +1,162 @@
+//! From a package to a detector that may be called, or the step that failed.
+
+use std::collections::BTreeMap;
+
+use super::{CompileCache, FileError, Golden, ManifestError, Package, SettingValue};
+use crate::calibrator::{Calibrator, CalibratorError};
+use crate::engine::{Component, Detector, DetectorParts, Engine, LoadError, ModelParts};
+use crate::signal::Label;
+
+/// Why a package cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackageError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The manifest was refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The calibrator was refused.
+    #[error(transparent)]
+    Calibrator(#[from] CalibratorError),
+    /// A label without calibrator.
+    #[error("{file}: label `{label}` has no calibrator; fit one and add it")]
+    Uncalibrated {
+        /// The calibrator's file.
+        file: String,
+        /// The label.
+        label: Label,
+    },
+    /// A model is not the one that the manifest names.
+    #[error("{place}: {file} has sha256 {given}, not the one written here; restore the file or, if it was meant to change, write the new digest")]
+    ModelDigest {
+        /// Manifest and line.
+        place: String,
+        /// The model's file.
+        file: String,
+        /// What it hashes to.
+        given: String,
+    },
+    /// The manifest and the component disagree on imports.
+    #[error("{place}: the component imports {real:?}, the manifest says {said:?}; make them agree")]
+    Imports {
+        /// Manifest and line.
+        place: String,
+        /// What the component imports.
+        real: Vec<String>,
+        /// What the manifest says.
+        said: Vec<String>,
+    },
+    /// A setting that the manifest does not declare, or of another type.
+    #[error("{origin}: setting `{key}` {what}")]
+    Setting {
+        /// The package.
+        origin: String,
+        /// The setting.
+        key: String,
+        /// What is wrong and how to mend it.
+        what: String,
+    },
+    /// The component or a model was refused.
+    #[error("{origin}: {error}")]
+    Load {
+        /// The package.
+        origin: String,
+        /// Why.
+        #[source]
+        error: LoadError,
+    },
+}
+
+/// A detector with what is needed around its calls.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The detector.
+    pub detector: Detector,
+    /// From its scores to probabilities.
+    pub calibrator: Calibrator,
+    /// What it must answer before it takes traffic.
+    pub golden: Vec<Golden>,
+}
+
+/// Compiles and links a package. `settings` are those that differ from the
+/// manifest's defaults. Blocking and perhaps slow: not on a caller's executor.
+pub fn load(
+    engine: &Engine,
+    cache: &CompileCache,
+    package: &Package,
+    settings: &BTreeMap<String, SettingValue>,
+) -> Result<Loaded, PackageError> {
+    let failed = |error| PackageError::Load {
+        origin: package.origin.clone(),
+        error,
+    };
+    let manifest = &package.manifest;
+    let resolved = resolve(package, settings)?;
+    let component = cache.component(engine, &package.component).map_err(failed)?;
+    check_imports(package, &component)?;
+    let mut models = Vec::new();
+    for (name, onnx) in &package.models {
+        let graph = engine.graph(name, onnx).map_err(failed)?;
+        models.push(ModelParts {
+            name: name.clone(),
+            graph,
+        });
+    }
+    let parts = DetectorParts {
+        id: manifest.id.clone(),
+        revision: package.revision(settings),
+        component,
+        labels: manifest.labels.keys().cloned().collect(),
+        reads: manifest.reads.clone(),
+        models,
+        settings: resolved,
+        limits: manifest.limits.clone(),
+    };
+    Ok(Loaded {
+        detector: engine.assemble(parts).map_err(failed)?,
+        calibrator: package.calibrator.clone(),
+        golden: manifest.golden.clone(),
+    })
+}
+
+/// Every setting in its contract spelling: given, else the default.
+fn resolve(
+    package: &Package,
+    given: &BTreeMap<String, SettingValue>,
+) -> Result<BTreeMap<String, String>, PackageError> {
+    let declared = &package.manifest.settings;
+    let wrong = |key: &String, what: String| PackageError::Setting {
+        origin: package.origin.clone(),
+        key: key.clone(),
+        what,
+    };
+    for (key, value) in given {
+        let Some(default) = declared.get(key) else {
+            let known: Vec<&String> = declared.keys().collect();
+            return Err(wrong(key, format!("is not declared; the manifest declares {known:?}")));
+        };
+        if std::mem::discriminant(default) != std::mem::discriminant(value) {
+            return Err(wrong(key, format!("is `{value}`; give it the type of its default `{default}`")));
+        }
+    }
+    let resolved = declared.iter().map(|(key, default)| {
+        let value = given.get(key).unwrap_or(default);
+        (key.clone(), value.to_string())
+    });
+    Ok(resolved.collect())
+}
+
+fn check_imports(package: &Package, component: &Component) -> Result<(), PackageError> {
+    let real = component.imports();
+    let said = &package.manifest.imports;
+    if real.iter().copied().eq(said.iter().map(String::as_str)) {
+        return Ok(());
+    }
+    Err(PackageError::Imports {
+        place: format!("{}/plugin.toml:{}", package.origin, package.manifest.imports_line),
+        real: real.iter().map(ToString::to_string).collect(),
+        said: said.iter().cloned().collect(),
+    })
+}

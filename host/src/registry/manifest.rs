@@ -1,0 +1,445 @@
+//! `plugin.toml`: what a package says of itself, read without running it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::engine::{CONTRACT_VERSION, Limits};
+use crate::item::PartKind;
+use crate::signal::{DetectorId, Label};
+use crate::toml_text::{Lines, long_key};
+
+/// Bytes of the largest manifest taken.
+pub(super) const MAX_BYTES: usize = 256 << 10;
+
+/// Levels of the taxonomy above a label.
+const MAX_PARENTS: usize = 3;
+
+/// A manifest, checked against the contract and the host's bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The detector's name.
+    pub id: DetectorId,
+    /// The author's version of it.
+    pub version: String,
+    /// One sentence for people.
+    pub description: String,
+    /// File of the component.
+    pub component: String,
+    /// The part kinds that it reads.
+    pub reads: Vec<PartKind>,
+    /// The contract's interfaces that it says it imports.
+    pub imports: BTreeSet<String>,
+    /// Where the manifest says so.
+    pub(super) imports_line: usize,
+    /// Labels with their descriptions.
+    pub labels: BTreeMap<Label, String>,
+    /// Models by name.
+    pub models: BTreeMap<String, ModelFile>,
+    /// Settings by key.
+    pub settings: BTreeMap<String, SettingValue>,
+    /// What one call may take.
+    pub limits: Limits,
+    /// File of the calibrator.
+    pub calibrator: String,
+    /// Items with the scores they must get.
+    pub golden: Vec<Golden>,
+    /// File of the model card.
+    pub model_card: Option<String>,
+}
+
+/// A model as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFile {
+    /// Its file.
+    pub file: String,
+    /// sha256 of the file, 64 hex digits.
+    pub sha256: String,
+    /// Whether a row must score the same bit for bit in any batch.
+    pub batch_exact: bool,
+    /// Where the manifest names it.
+    pub(super) line: usize,
+}
+
+/// The value of a setting; its type is the setting's type.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "a setting is true or false, a number or a text")]
+pub enum SettingValue {
+    /// True or false.
+    Flag(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Number(f64),
+    /// Words.
+    Text(String),
+}
+
+impl fmt::Display for SettingValue {
+    /// As the contract spells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Integer(integer) => write!(f, "{integer}"),
+            Self::Number(number) => write!(f, "{number:?}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// An item with the score that a label must get.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Golden {
+    /// Its name in messages.
+    pub name: String,
+    /// The item's text.
+    pub text: String,
+    /// The label.
+    pub label: String,
+    /// The least score that passes.
+    pub at_least: Option<f32>,
+    /// The greatest score that passes.
+    pub at_most: Option<f32>,
+}
+
+/// A manifest that was refused: `FILE:LINE: what; how to mend it`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {what}")]
+pub struct ManifestError {
+    /// The name that the manifest was read under.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is wrong there and how to mend it.
+    pub what: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Raw {
+    plugin: RawPlugin,
+    labels: Spanned<BTreeMap<Spanned<String>, RawLabel>>,
+    #[serde(default)]
+    models: BTreeMap<String, Spanned<RawModel>>,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
+    settings: BTreeMap<String, Spanned<RawSetting>>,
+    calibrator: RawCalibrator,
+    #[serde(default)]
+    golden: Vec<Spanned<Golden>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawPlugin {
+    name: Spanned<String>,
+    version: Spanned<String>,
+    contract: Spanned<String>,
+    #[serde(default)]
+    description: String,
+    component: Spanned<String>,
+    reads: Spanned<Vec<PartKind>>,
+    imports: Spanned<BTreeSet<String>>,
+    model_card: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawLabel {
+    description: String,
+    #[serde(default)]
+    parents: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawModel {
+    file: String,
+    sha256: String,
+    #[serde(default = "yes")]
+    batch_exact: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawLimits {
+    memory_mib: Option<Spanned<u64>>,
+    tensor_mib: Option<Spanned<u64>>,
+    weights_mib: Option<Spanned<u64>>,
+    deadline_ms: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawSetting {
+    #[serde(rename = "type")]
+    kind: SettingType,
+    default: SettingValue,
+    #[serde(rename = "description")]
+    _description: String,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum SettingType {
+    Flag,
+    Integer,
+    Number,
+    Text,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawCalibrator {
+    file: Spanned<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest; `file` is only the name that messages use. Limits that
+    /// it asks for are granted up to `max`, and refused above.
+    pub fn parse(file: &str, text: &str, max: &Limits) -> Result<Self, ManifestError> {
+        let lines = Lines::new(text);
+        let reader = Reader { file, lines };
+        if text.len() > MAX_BYTES {
+            return reader.refuse(0, format!("the manifest has {} bytes, more than {MAX_BYTES}; shorten it", text.len()));
+        }
+        if let Some(at) = long_key(text) {
+            return reader.refuse(at, "this key is too long; write an inline table".to_owned());
+        }
+        match toml::from_str::<Raw>(text) {
+            Ok(raw) => reader.manifest(raw, max),
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                reader.refuse(at, error.message().replace('\n', " "))
+            }
+        }
+    }
+}
+
+/// Turns what was written into what is meant, naming lines.
+struct Reader<'a> {
+    file: &'a str,
+    lines: Lines,
+}
+
+impl Reader<'_> {
+    fn refuse<T>(&self, at: usize, what: impl Into<String>) -> Result<T, ManifestError> {
+        Err(ManifestError {
+            file: self.file.to_owned(),
+            line: self.lines.line(at),
+            what: what.into(),
+        })
+    }
+
+    fn manifest(&self, raw: Raw, max: &Limits) -> Result<Manifest, ManifestError> {
+        let plugin = raw.plugin;
+        self.name(&plugin.name)?;
+        self.semver(&plugin.version)?;
+        self.contract(&plugin.contract)?;
+        self.file_name(&plugin.component)?;
+        self.file_name(&raw.calibrator.file)?;
+        plugin.model_card.as_ref().map_or(Ok(()), |card| self.file_name(card))?;
+        if plugin.reads.get_ref().is_empty() {
+            return self.refuse(plugin.reads.span().start, "the plugin reads nothing; write `reads = [\"text\"]`");
+        }
+        let labels = self.labels(raw.labels)?;
+        Ok(Manifest {
+            golden: self.golden(raw.golden, &labels)?,
+            limits: self.limits(&raw.limits, max)?,
+            models: self.models(raw.models)?,
+            settings: self.settings(raw.settings)?,
+            id: DetectorId::new(plugin.name.into_inner()),
+            version: plugin.version.into_inner(),
+            description: plugin.description,
+            component: plugin.component.into_inner(),
+            imports_line: self.lines.line(plugin.imports.span().start),
+            imports: plugin.imports.into_inner(),
+            reads: plugin.reads.into_inner(),
+            model_card: plugin.model_card.map(Spanned::into_inner),
+            calibrator: raw.calibrator.file.into_inner(),
+            labels,
+        })
+    }
+
+    fn name(&self, name: &Spanned<String>) -> Result<(), ManifestError> {
+        if is_name(name.get_ref()) {
+            return Ok(());
+        }
+        self.refuse(name.span().start, "a plugin's name is 1 to 64 of `a-z`, `0-9` and `-`, such as `spam-text`")
+    }
+
+    fn semver(&self, version: &Spanned<String>) -> Result<(), ManifestError> {
+        match semver::Version::parse(version.get_ref()) {
+            Ok(_) => Ok(()),
+            Err(error) => self.refuse(version.span().start, format!("not a version ({error}); write it like `0.1.0`")),
+        }
+    }
+
+    fn contract(&self, version: &Spanned<String>) -> Result<(), ManifestError> {
+        self.semver(version)?;
+        if crate::engine::speaks(version.get_ref()) {
+            return Ok(());
+        }
+        let what = format!(
+            "the plugin speaks contract {}, this host speaks {CONTRACT_VERSION}; rebuild it with sdk {CONTRACT_VERSION}",
+            version.get_ref()
+        );
+        self.refuse(version.span().start, what)
+    }
+
+    fn file_name(&self, name: &Spanned<String>) -> Result<(), ManifestError> {
+        self.file_name_at(name.get_ref(), name.span())
+    }
+
+    /// Only a plain name: a package never reaches outside its folder.
+    fn file_name_at(&self, name: &str, span: Range<usize>) -> Result<(), ManifestError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if !name.is_empty() && !name.starts_with('.') && name.chars().all(plain) {
+            return Ok(());
+        }
+        self.refuse(span.start, "a file is named plainly, of letters, digits, `.`, `-`, `_`, and lies beside the manifest")
+    }
+
+    fn labels(
+        &self,
+        raw: Spanned<BTreeMap<Spanned<String>, RawLabel>>,
+    ) -> Result<BTreeMap<Label, String>, ManifestError> {
+        let at = raw.span().start;
+        let mut labels = BTreeMap::new();
+        for (name, label) in raw.into_inner() {
+            if !name.get_ref().split('/').all(is_name) {
+                return self.refuse(name.span().start, "a label is words of `a-z`, `0-9` and `-`, joined by `/`");
+            }
+            if label.parents.len() > MAX_PARENTS {
+                return self.refuse(name.span().start, format!("a label has at most {MAX_PARENTS} parents"));
+            }
+            labels.insert(Label::from(name.get_ref().as_str()), label.description);
+        }
+        if labels.is_empty() {
+            return self.refuse(at, "no label; write `[labels.spam]` with a description");
+        }
+        Ok(labels)
+    }
+
+    fn models(
+        &self,
+        raw: BTreeMap<String, Spanned<RawModel>>,
+    ) -> Result<BTreeMap<String, ModelFile>, ManifestError> {
+        let mut models = BTreeMap::new();
+        for (name, model) in raw {
+            let span = model.span();
+            let model = model.into_inner();
+            self.file_name_at(&model.file, span.clone())?;
+            let is_digest = model.sha256.len() == 64 && model.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if !is_digest {
+                return self.refuse(span.start, format!("sha256 of model `{name}` is 64 lower-case hex digits; take them from `sha256sum {}`", model.file));
+            }
+            let model = ModelFile {
+                file: model.file,
+                sha256: model.sha256,
+                batch_exact: model.batch_exact,
+                line: self.lines.line(span.start),
+            };
+            models.insert(name, model);
+        }
+        Ok(models)
+    }
+
+    fn settings(
+        &self,
+        raw: BTreeMap<String, Spanned<RawSetting>>,
+    ) -> Result<BTreeMap<String, SettingValue>, ManifestError> {
+        let mut settings = BTreeMap::new();
+        for (key, setting) in raw {
+            let at = setting.span().start;
+            let RawSetting { kind, default, .. } = setting.into_inner();
+            let value = match (kind, default) {
+                // A number may be written whole; it stays a number.
+                #[expect(clippy::cast_precision_loss, reason = "what a TOML reader does too")]
+                (SettingType::Number, SettingValue::Integer(integer)) => SettingValue::Number(integer as f64),
+                (SettingType::Flag, value @ SettingValue::Flag(_))
+                | (SettingType::Integer, value @ SettingValue::Integer(_))
+                | (SettingType::Number, value @ SettingValue::Number(_))
+                | (SettingType::Text, value @ SettingValue::Text(_)) => value,
+                _ => return self.refuse(at, format!("the default of setting `{key}` is not of its type")),
+            };
+            settings.insert(key, value);
+        }
+        Ok(settings)
+    }
+
+    fn limits(&self, raw: &RawLimits, max: &Limits) -> Result<Limits, ManifestError> {
+        let mut limits = Limits::DEFAULT;
+        let mib = |asked: &Option<Spanned<u64>>, default: u64, max: u64, what: &str| {
+            self.asked(asked, default >> 20, max >> 20, what, "MiB").map(|mib| mib << 20)
+        };
+        let memory = mib(&raw.memory_mib, limits.memory_bytes as u64, max.memory_bytes as u64, "memory")?;
+        limits.memory_bytes = usize::try_from(memory).expect("at most what the host's own bound holds");
+        limits.tensor_bytes = mib(&raw.tensor_mib, limits.tensor_bytes, max.tensor_bytes, "tensors")?;
+        limits.weight_bytes = mib(&raw.weights_mib, limits.weight_bytes, max.weight_bytes, "weights")?;
+        limits.host_bytes = (limits.tensor_bytes + (16 << 20)).min(max.host_bytes);
+        let millis = |deadline: Duration| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let deadline = self.asked(
+            &raw.deadline_ms,
+            millis(limits.deadline),
+            millis(max.deadline),
+            "time",
+            "ms",
+        )?;
+        limits.deadline = Duration::from_millis(deadline);
+        Ok(limits)
+    }
+
+    fn asked(
+        &self,
+        asked: &Option<Spanned<u64>>,
+        default: u64,
+        max: u64,
+        what: &str,
+        unit: &str,
+    ) -> Result<u64, ManifestError> {
+        let Some(asked) = asked else {
+            return Ok(default.min(max));
+        };
+        match *asked.get_ref() {
+            0 => self.refuse(asked.span().start, format!("0 {unit} of {what} is none at all; ask for some, or leave the line out for {default}")),
+            n if n > max => self.refuse(asked.span().start, format!("asks for {n} {unit} of {what}, this host grants at most {max}")),
+            n => Ok(n),
+        }
+    }
+
+    fn golden(
+        &self,
+        raw: Vec<Spanned<Golden>>,
+        labels: &BTreeMap<Label, String>,
+    ) -> Result<Vec<Golden>, ManifestError> {
+        let mut golden = Vec::with_capacity(raw.len());
+        for case in raw {
+            let at = case.span().start;
+            let case = case.into_inner();
+            if !labels.contains_key(case.label.as_str()) {
+                return self.refuse(at, format!("golden case `{}` is about label `{}`, which is not declared", case.name, case.label));
+            }
+            if case.at_least.is_none() && case.at_most.is_none() {
+                return self.refuse(at, format!("golden case `{}` asks for nothing; add `at-least` or `at-most`", case.name));
+            }
+            golden.push(case);
+        }
+        Ok(golden)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}

@@ -1,0 +1,16 @@
+//! Packages and the files they are made of.
+//!
+//! Owns everything that is read from or written to disk for a detector: the
+//! manifest and what it names, the revision's digest, the cache of compiled
+//! components. Nothing here runs a component or decides who answers.
+
+pub mod bundled;
+mod cache;
+mod load;
+mod manifest;
+mod package;
+
+pub use cache::CompileCache;
+pub use load::{Loaded, PackageError, load};
+pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
+pub use package::{FileError, Package};

@@ -1,0 +1,163 @@
+//! A package: the manifest and the files it names, whole and checked.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::manifest::{MAX_BYTES, Manifest};
+use super::{PackageError, SettingValue};
+use crate::calibrator::Calibrator;
+use crate::engine::Limits;
+use crate::revision::RevisionId;
+
+/// The manifest's file.
+pub(super) const MANIFEST: &str = "plugin.toml";
+
+/// Bytes of the largest file of a package.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+type Bytes = Cow<'static, [u8]>;
+
+/// A plugin's build, read but not yet compiled.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Where it came from, for messages.
+    pub(super) origin: String,
+    pub(super) manifest_text: String,
+    pub(super) component: Bytes,
+    pub(super) models: BTreeMap<String, Bytes>,
+    pub(super) calibrator: Calibrator,
+    calibrator_text: String,
+}
+
+/// A file of a package that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", file.display())]
+pub struct FileError {
+    /// The file.
+    pub file: PathBuf,
+    /// Why, and how to mend it.
+    pub what: String,
+}
+
+impl Package {
+    /// Reads a plugin folder: `plugin.toml` and the files that it names.
+    pub fn read(folder: &Path, max: &Limits) -> Result<Self, PackageError> {
+        if !folder.is_dir() {
+            return Err(PackageError::File(FileError {
+                file: folder.to_owned(),
+                what: "not a plugin folder; give the folder that holds plugin.toml".to_owned(),
+            }));
+        }
+        Self::from_files(&folder.display().to_string(), max, |name| {
+            let path = folder.join(name);
+            let read = read_bounded(&path);
+            read.map(Cow::Owned).map_err(|what| FileError { file: path, what })
+        })
+    }
+
+    /// A package from anything that gives its files by name.
+    pub(super) fn from_files(
+        origin: &str,
+        max: &Limits,
+        read: impl Fn(&str) -> Result<Bytes, FileError>,
+    ) -> Result<Self, PackageError> {
+        let shown = |name: &str| format!("{origin}/{name}");
+        let manifest_bytes = read(MANIFEST)?;
+        let manifest_text = text(&manifest_bytes, &shown(MANIFEST))?;
+        let manifest = Manifest::parse(&shown(MANIFEST), &manifest_text, max)?;
+        let mut models = BTreeMap::new();
+        for (name, model) in &manifest.models {
+            let bytes = read(&model.file)?;
+            let given = hex(&Sha256::digest(&bytes));
+            if given != model.sha256 {
+                return Err(PackageError::ModelDigest {
+                    place: format!("{}:{}", shown(MANIFEST), model.line),
+                    file: model.file.clone(),
+                    given,
+                });
+            }
+            models.insert(name.clone(), bytes);
+        }
+        let calibrator_text = text(&read(&manifest.calibrator)?, &shown(&manifest.calibrator))?;
+        let calibrator = Calibrator::parse(&shown(&manifest.calibrator), &calibrator_text)?;
+        for label in manifest.labels.keys() {
+            if !calibrator.labels().any(|known| known == label) {
+                return Err(PackageError::Uncalibrated {
+                    file: shown(&manifest.calibrator),
+                    label: label.clone(),
+                });
+            }
+        }
+        Ok(Self {
+            component: read(&manifest.component)?,
+            origin: origin.to_owned(),
+            manifest,
+            manifest_text,
+            models,
+            calibrator,
+            calibrator_text,
+        })
+    }
+
+    /// The revision's name: sha256 over everything that decides its answers,
+    /// each part with its name and length, so that no two packages read alike.
+    pub fn revision(&self, settings: &BTreeMap<String, SettingValue>) -> RevisionId {
+        let mut hasher = Sha256::new();
+        let mut part = |name: &str, bytes: &[u8]| {
+            hasher.update(format!("{name} {}\n", bytes.len()));
+            hasher.update(bytes);
+        };
+        part("manifest", self.manifest_text.as_bytes());
+        part("component", &self.component);
+        for (name, model) in &self.manifest.models {
+            part(&format!("model {name}"), model.sha256.as_bytes());
+        }
+        part("calibrator", self.calibrator_text.as_bytes());
+        for (key, value) in settings {
+            part(&format!("setting {key}"), value.to_string().as_bytes());
+        }
+        RevisionId::new(hasher.finalize().into())
+    }
+}
+
+fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {
+    let text = std::str::from_utf8(bytes).map(str::to_owned);
+    text.map_err(|error| {
+        PackageError::File(FileError {
+            file: file.into(),
+            what: format!("not UTF-8 at byte {}; save it as UTF-8", error.valid_up_to()),
+        })
+    })
+}
+
+/// The whole file, when it is a file of sane size.
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let most = if path.ends_with(MANIFEST) { MAX_BYTES as u64 } else { MAX_FILE_BYTES };
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "is not there; the package must hold it".to_owned(),
+        _ => format!("cannot be opened: {error}"),
+    })?;
+    let metadata = file.metadata().map_err(|error| format!("cannot be read: {error}"))?;
+    if !metadata.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if metadata.len() > most {
+        return Err(format!("has {} bytes, at most {most} are taken", metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    // The file may grow between the two looks.
+    let read = file.take(most + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(bytes)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,129 @@
+//! The CPU as a device: tract's optimised plan, on threads of its own.
+
+mod queue;
+mod session;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use tract_onnx::prelude as tract;
+
+use crate::graph::Digest;
+use crate::{Device, Dtype, Graph, Session, Storage, TensorError};
+use queue::Workers;
+use session::CpuSession;
+
+/// How large the CPU device is.
+#[derive(Debug, Clone)]
+pub struct CpuOptions {
+    /// Threads that run models.
+    pub n_threads: NonZeroUsize,
+    /// Runs that may wait for a thread; one more is refused at once.
+    pub max_waiting: usize,
+}
+
+impl Default for CpuOptions {
+    /// A thread per core this process may use, and 1,024 waiting runs.
+    fn default() -> Self {
+        Self {
+            n_threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            max_waiting: 1024,
+        }
+    }
+}
+
+/// The CPU device. Its threads end when the last session is dropped with it.
+#[derive(Debug)]
+pub struct CpuDevice {
+    workers: Arc<Workers>,
+    sessions: Mutex<HashMap<Digest, Weak<CpuSession>>>,
+}
+
+impl CpuDevice {
+    /// Starts the threads. Fails when the system gives none.
+    pub fn new(options: &CpuOptions) -> Result<Self, TensorError> {
+        Ok(Self {
+            workers: Arc::new(Workers::start(options)?),
+            sessions: Mutex::default(),
+        })
+    }
+}
+
+impl Device for CpuDevice {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn upload(
+        &self,
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> Result<Arc<dyn Storage>, TensorError> {
+        let datum_type = datum_type_of(dtype).ok_or_else(|| TensorError::UnsupportedDtype {
+            device: self.name().to_owned(),
+            dtype: dtype.name(),
+        })?;
+        let mut tensor = tract::Tensor::zero_dt(datum_type, shape).map_err(|e| internal(&e))?;
+        tensor.as_bytes_mut().copy_from_slice(bytes);
+        Ok(Arc::new(CpuStorage(Arc::new(tensor))))
+    }
+
+    fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
+        let digest = graph.digest();
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = sessions.get(&digest).and_then(Weak::upgrade) {
+            return Ok(session);
+        }
+        let session = Arc::new(CpuSession::new(graph.clone(), self.workers.clone())?);
+        sessions.retain(|_, weak| weak.strong_count() > 0);
+        sessions.insert(digest, Arc::downgrade(&session));
+        Ok(session)
+    }
+}
+
+/// Elements in this process's memory.
+struct CpuStorage(Arc<tract::Tensor>);
+
+impl Storage for CpuStorage {
+    fn read(&self) -> BoxFuture<'static, Result<Vec<u8>, TensorError>> {
+        // Nothing to wait for: the copy is bounded by the account that holds it.
+        ready(Ok(self.0.as_bytes().to_vec())).boxed()
+    }
+}
+
+impl CpuStorage {
+    fn of(storage: &Arc<dyn Storage>) -> Option<&Self> {
+        let storage: &dyn Any = storage.as_ref();
+        storage.downcast_ref()
+    }
+}
+
+fn datum_type_of(dtype: Dtype) -> Option<tract::DatumType> {
+    use tract::DatumType;
+    Some(match dtype {
+        Dtype::Bool => DatumType::Bool,
+        Dtype::U8 => DatumType::U8,
+        Dtype::I8 => DatumType::I8,
+        Dtype::U16 => DatumType::U16,
+        Dtype::I16 => DatumType::I16,
+        Dtype::U32 => DatumType::U32,
+        Dtype::I32 => DatumType::I32,
+        Dtype::U64 => DatumType::U64,
+        Dtype::I64 => DatumType::I64,
+        Dtype::F16 => DatumType::F16,
+        Dtype::F32 => DatumType::F32,
+        Dtype::F64 => DatumType::F64,
+        Dtype::Bf16 => return None,
+    })
+}
+
+fn internal(error: &tract::TractError) -> TensorError {
+    TensorError::Internal {
+        device: "cpu".to_owned(),
+        what: crate::graph::chain(error),
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong between a file and a result.
+
+use std::time::Duration;
+
+/// An error of this crate. Each says what, where, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// The file is no model that can be run.
+    #[error("not a usable ONNX model: {what}{}", after_semicolon(.hint))]
+    InvalidGraph {
+        /// What is wrong, with node and shapes where there are any.
+        what: String,
+        /// How to mend it; may be empty.
+        hint: String,
+    },
+    /// The model holds an operator that is not known here.
+    #[error("operator {operator} of node `{node}` is not supported; export the model with other operators")]
+    UnsupportedOperator {
+        /// The ONNX operator, with its domain when it is not the standard one.
+        operator: String,
+        /// The node that asks for it.
+        node: String,
+    },
+    /// The device does not hold elements of this type.
+    #[error("device {device} does not hold {dtype} tensors; cast to one it does, such as f32")]
+    UnsupportedDtype {
+        /// The device.
+        device: String,
+        /// The element type.
+        dtype: &'static str,
+    },
+    /// A tensor does not fit: its bytes its shape, or itself its input.
+    #[error("{what}")]
+    ShapeMismatch {
+        /// The input or tensor concerned; may be empty.
+        place: String,
+        /// What was given and what is wanted.
+        what: String,
+    },
+    /// No input or output is so called, or one is missing or given twice.
+    #[error("{what}")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// What is wrong with it and which names there are.
+        what: String,
+    },
+    /// The account would hold more than it may.
+    #[error("{account} would hold {wanted} {unit}, its limit is {limit}; drop tensors earlier or raise the limit")]
+    QuotaExceeded {
+        /// Whose account.
+        account: String,
+        /// Held and asked for together.
+        wanted: u64,
+        /// The limit.
+        limit: u64,
+        /// `tensor bytes` or `tensors`.
+        unit: &'static str,
+    },
+    /// The device's queue is full.
+    #[error("device {device} already has {n_waiting} runs waiting; send less or add devices")]
+    Overloaded {
+        /// The device.
+        device: String,
+        /// Runs in its queue.
+        n_waiting: usize,
+    },
+    /// The deadline passed before the run began.
+    #[error("the deadline passed {late:?} before the run began")]
+    Expired {
+        /// How long before.
+        late: Duration,
+    },
+    /// The device went away; the next call finds it rebuilt.
+    #[error("device {device} was lost; try again")]
+    DeviceLost {
+        /// The device.
+        device: String,
+    },
+    /// This crate failed.
+    #[error("internal failure on device {device}: {what}")]
+    Internal {
+        /// The device.
+        device: String,
+        /// What happened.
+        what: String,
+    },
+}
+
+impl TensorError {
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::InvalidGraph {
+            what: what.into(),
+            hint: String::new(),
+        }
+    }
+}
+
+fn after_semicolon(hint: &str) -> String {
+    if hint.is_empty() {
+        String::new()
+    } else {
+        format!("; {hint}")
+    }
+}

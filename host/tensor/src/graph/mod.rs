@@ -1,0 +1,108 @@
+//! Ops and weights, no device: what an ONNX file says.
+//!
+//! Reading checks everything that a device would otherwise trip over: operators,
+//! dtypes, shapes, external data. Batch, sequence and other named dimensions
+//! stay symbolic; [`bind`] gives them sizes, run by run.
+
+mod bind;
+mod footprint;
+mod read;
+
+use std::fmt;
+
+use sha2::Digest as _;
+use tract_onnx::prelude::TypedModel;
+
+pub(crate) use bind::Binding;
+pub(crate) use read::{chain, dtype_of, panic_message};
+use footprint::Footprint;
+
+use crate::{Port, TensorError, Weights};
+
+/// sha256 of a model's file, or of a weight's content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A model as its file says it, checked, typed and decluttered.
+#[derive(Debug)]
+pub struct Graph {
+    digest: Digest,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    model: TypedModel,
+    footprint: Footprint,
+    weight_bytes: u64,
+}
+
+impl Graph {
+    /// Reads an ONNX file. Blocking and, for a large model, slow: not on a
+    /// caller's executor. `weights` shares what other graphs already hold.
+    ///
+    /// `InvalidGraph` or `UnsupportedOperator`, naming node and shapes. Weights
+    /// in files beside the model (external data) are refused.
+    pub fn from_onnx(file: &[u8], weights: &Weights) -> Result<Self, TensorError> {
+        let read::Model {
+            mut model,
+            inputs,
+            outputs,
+        } = read::read(file)?;
+        weights.share(&mut model);
+        Ok(Self {
+            digest: Digest::of(file),
+            inputs,
+            outputs,
+            footprint: Footprint::of(&model)?,
+            weight_bytes: footprint::weight_bytes(&model),
+            model,
+        })
+    }
+
+    /// sha256 of the file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What a run takes, in the file's order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What a run gives, in the file's order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Bytes of all weights: what a holder of a session is charged.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+
+    pub(crate) fn model(&self) -> &TypedModel {
+        &self.model
+    }
+
+    /// Bytes that a run so bound holds at its peak, inputs left out.
+    pub(crate) fn peak_bytes(&self, binding: &Binding) -> Result<u64, TensorError> {
+        self.footprint.peak_bytes(&binding.symbols)
+    }
+}

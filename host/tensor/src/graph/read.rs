@@ -1,0 +1,216 @@
+//! ONNX bytes to a typed, decluttered model.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
+
+use crate::{Dimension, Dtype, Port, TensorError};
+
+/// What [`read`] answers.
+pub(super) struct Model {
+    pub(super) model: TypedModel,
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
+}
+
+/// Reads and checks a model. Whatever the file holds, the answer is a model or
+/// an error: a panic inside the importer becomes one too.
+pub(super) fn read(file: &[u8]) -> Result<Model, TensorError> {
+    let read = catch_unwind(AssertUnwindSafe(|| read_trusting(file)));
+    read.unwrap_or_else(|panic| {
+        let what = panic_message(panic.as_ref());
+        Err(TensorError::invalid(format!("the importer gave up: {what}")))
+    })
+}
+
+fn read_trusting(file: &[u8]) -> Result<Model, TensorError> {
+    let onnx = tract_onnx::onnx();
+    let proto = onnx
+        .proto_model_for_read(&mut &*file)
+        .map_err(|error| TensorError::InvalidGraph {
+            what: format!("the file does not decode: {}", chain(&error)),
+            hint: "is it an ONNX file, and whole?".to_owned(),
+        })?;
+    check_proto(&onnx, &proto)?;
+    let mut model = onnx
+        .parse(&proto, None)
+        .map_err(|error| TensorError::invalid(chain(&error)))?
+        .model;
+    name_unknown_dimensions(&mut model)?;
+    let model = model
+        .into_typed()
+        .and_then(TypedModel::into_decluttered)
+        .map_err(|error| TensorError::invalid(chain(&error)))?;
+    let inputs = model.input_outlets().map_err(|error| TensorError::invalid(chain(&error)))?;
+    let inputs = inputs
+        .iter()
+        .map(|outlet| port(&model, *outlet, &model.node(outlet.node).name))
+        .collect::<Result<_, _>>()?;
+    let graph = proto.graph.as_ref().expect("checked above");
+    let outlets = model.output_outlets().map_err(|error| TensorError::invalid(chain(&error)))?;
+    let outputs = outlets
+        .iter()
+        .zip(&graph.output)
+        .map(|(outlet, info)| port(&model, *outlet, &info.name))
+        .collect::<Result<_, _>>()?;
+    Ok(Model {
+        model,
+        inputs,
+        outputs,
+    })
+}
+
+/// Checks what the importer would answer with a poorer message, or with a file
+/// opened outside the package.
+fn check_proto(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Result<(), TensorError> {
+    let Some(graph) = &proto.graph else {
+        return Err(TensorError::InvalidGraph {
+            what: "the file holds no graph".to_owned(),
+            hint: "is it an ONNX model, and whole?".to_owned(),
+        });
+    };
+    if graph.output.is_empty() {
+        return Err(TensorError::invalid("the graph has no output"));
+    }
+    check_graph(onnx, graph)
+}
+
+fn check_graph(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), TensorError> {
+    for tensor in &graph.initializer {
+        check_initializer(tensor)?;
+    }
+    for node in &graph.node {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            let domain = match node.domain.as_str() {
+                "" | "ai.onnx" => String::new(),
+                domain => format!("{domain}."),
+            };
+            let first_output = || node.output.first().cloned().unwrap_or_default();
+            return Err(TensorError::UnsupportedOperator {
+                operator: format!("{domain}{}", node.op_type),
+                node: Some(node.name.clone()).filter(|n| !n.is_empty()).unwrap_or_else(first_output),
+            });
+        }
+        for attribute in &node.attribute {
+            if let Some(tensor) = &attribute.t {
+                check_initializer(tensor)?;
+            }
+            let bodies = attribute.g.iter().chain(&attribute.graphs);
+            bodies.into_iter().try_for_each(|body| check_graph(onnx, body))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_initializer(tensor: &TensorProto) -> Result<(), TensorError> {
+    let name = &tensor.name;
+    let external = tensor.data_location.is_some_and(|location| location != 0);
+    if external || !tensor.external_data.is_empty() {
+        return Err(TensorError::InvalidGraph {
+            what: format!("weight `{name}` lies in a file of its own (external data)"),
+            hint: "save the model with its weights inside".to_owned(),
+        });
+    }
+    // Bounds the product before anything is allocated by it: no weight is
+    // larger than the file that holds it, bar a constant of few distinct bytes.
+    let n_elements = tensor.dims.iter().try_fold(1_u64, |product, &dim| {
+        product.checked_mul(u64::try_from(dim).ok()?)
+    });
+    match n_elements {
+        Some(n) if n <= u64::from(u32::MAX) => Ok(()),
+        _ => Err(TensorError::invalid(format!(
+            "weight `{name}` has the impossible shape {:?}",
+            tensor.dims
+        ))),
+    }
+}
+
+/// An input dimension with neither size nor name gets a name of its own.
+fn name_unknown_dimensions(
+    model: &mut tract_onnx::tract_hir::infer::InferenceModel,
+) -> Result<(), TensorError> {
+    let n_inputs = model.inputs.len();
+    for input in 0..n_inputs {
+        let name = model.node(model.inputs[input].node).name.clone();
+        let fact = model
+            .input_fact(input)
+            .map_err(|error| TensorError::invalid(chain(&error)))?
+            .clone();
+        let Some(rank) = fact.shape.rank().concretize() else {
+            return Err(TensorError::InvalidGraph {
+                what: format!("input `{name}` declares no shape"),
+                hint: "declare its rank, with named dimensions where sizes vary".to_owned(),
+            });
+        };
+        let dims: Vec<_> = (0..usize::try_from(rank).unwrap_or(0))
+            .map(|axis| match fact.shape.dim(axis) {
+                Some(GenericFactoid::Only(dim)) => GenericFactoid::Only(dim),
+                _ => GenericFactoid::Only(model.sym(&format!("{name}_{axis}")).to_dim()),
+            })
+            .collect();
+        let fact = InferenceFact {
+            shape: ShapeFactoid::closed(dims.into_iter().collect()),
+            ..fact
+        };
+        model
+            .set_input_fact(input, fact)
+            .map_err(|error| TensorError::invalid(chain(&error)))?;
+    }
+    Ok(())
+}
+
+fn port(model: &TypedModel, outlet: OutletId, name: &str) -> Result<Port, TensorError> {
+    let fact = model.outlet_fact(outlet).map_err(|error| TensorError::invalid(chain(&error)))?;
+    let dtype = dtype_of(fact.datum_type).ok_or_else(|| {
+        TensorError::invalid(format!("`{name}` holds {:?}, which is no tensor dtype", fact.datum_type))
+    })?;
+    let shape = fact
+        .shape
+        .iter()
+        .map(|dim| match dim.to_i64() {
+            Ok(size) => usize::try_from(size).map(Dimension::Fixed).map_err(|_| {
+                TensorError::invalid(format!("`{name}` has a dimension of size {size}"))
+            }),
+            Err(_) => Ok(Dimension::Symbol(dim.to_string())),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Port {
+        name: name.to_owned(),
+        dtype,
+        shape,
+    })
+}
+
+/// Our dtype for tract's; none for those that are no tensor elements of ours.
+pub(crate) fn dtype_of(datum_type: DatumType) -> Option<Dtype> {
+    Some(match datum_type {
+        DatumType::Bool => Dtype::Bool,
+        DatumType::U8 => Dtype::U8,
+        DatumType::I8 => Dtype::I8,
+        DatumType::U16 => Dtype::U16,
+        DatumType::I16 => Dtype::I16,
+        DatumType::U32 => Dtype::U32,
+        DatumType::I32 => Dtype::I32,
+        DatumType::U64 => Dtype::U64,
+        DatumType::I64 => Dtype::I64,
+        DatumType::F16 => Dtype::F16,
+        DatumType::F32 => Dtype::F32,
+        DatumType::F64 => Dtype::F64,
+        _ => return None,
+    })
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &TractError) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.join(": ").replace('\n', " ")
+}
+
+/// What a caught panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}

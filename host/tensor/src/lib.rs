@@ -1,0 +1,24 @@
+//! From an ONNX file to tensors on a device.
+//!
+//! A [`Graph`] is read once and knows nothing of devices. A [`Device`] makes a
+//! [`Session`] of it; the session runs [`Tensor`]s, which stay on their device
+//! until they are read. What a holder may keep is bounded by its [`Account`].
+//!
+//! This crate has never heard of wasm, detectors or verdicts.
+
+mod account;
+pub mod device;
+mod error;
+mod graph;
+mod shape;
+mod tensor;
+mod weights;
+
+pub use account::{Account, Charge};
+pub use device::cpu::{CpuDevice, CpuOptions};
+pub use device::{Device, Run, Session, Storage};
+pub use error::TensorError;
+pub use graph::{Digest, Graph};
+pub use shape::{Dimension, Dtype, Port};
+pub use tensor::Tensor;
+pub use weights::Weights;

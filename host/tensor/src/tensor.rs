@@ -1,0 +1,97 @@
+//! A tensor behind a handle, on its device until it is read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::shape::{n_bytes, shown};
+use crate::{Account, Charge, Device, Dtype, Storage, TensorError};
+
+/// An array of numbers on a device. Never changes; a clone is the same tensor,
+/// and its memory is free when the last clone is dropped.
+#[derive(Clone)]
+pub struct Tensor {
+    dtype: Dtype,
+    shape: Arc<[usize]>,
+    storage: Arc<dyn Storage>,
+    _charge: Arc<Charge>,
+}
+
+impl Tensor {
+    /// Uploads row-major little-endian `bytes`.
+    ///
+    /// `ShapeMismatch` when they are not as long as `dtype` and `shape` say or a
+    /// `bool` byte is neither 0 nor 1; `QuotaExceeded` when `account` may not
+    /// hold them.
+    pub fn upload(
+        device: &dyn Device,
+        account: &Account,
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> Result<Self, TensorError> {
+        let wanted = n_bytes(dtype, shape)?;
+        let mismatch = |what| TensorError::ShapeMismatch {
+            place: String::new(),
+            what,
+        };
+        if bytes.len() != wanted {
+            return Err(mismatch(format!(
+                "a {dtype} tensor of shape {} takes {wanted} bytes, {} were given",
+                shown(shape),
+                bytes.len()
+            )));
+        }
+        if dtype == Dtype::Bool && bytes.iter().any(|&byte| byte > 1) {
+            return Err(mismatch("a bool element is one byte, 0 or 1".to_owned()));
+        }
+        let charge = account.charge(wanted as u64, 1)?;
+        let storage = device.upload(dtype, shape, bytes)?;
+        Ok(Self::from_storage(dtype, shape, storage, charge))
+    }
+
+    /// A tensor over storage that a device made, for devices.
+    pub fn from_storage(
+        dtype: Dtype,
+        shape: &[usize],
+        storage: Arc<dyn Storage>,
+        charge: Charge,
+    ) -> Self {
+        Self {
+            dtype,
+            shape: shape.into(),
+            storage,
+            _charge: Arc::new(charge),
+        }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Sizes, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Bytes of all elements.
+    pub fn n_bytes(&self) -> usize {
+        n_bytes(self.dtype, &self.shape).expect("checked when the tensor was made")
+    }
+
+    /// The elements, row-major, little-endian. Waits for the device.
+    pub async fn read(&self) -> Result<Vec<u8>, TensorError> {
+        self.storage.read().await
+    }
+
+    /// What the device keeps, for devices.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {})", self.dtype, shown(&self.shape))
+    }
+}
