@@ -1,2 +1,82 @@
-//! x
-fn main(){}
+//! Chores that need code. `cargo xtask` lists them.
+//!
+//! Stands on nothing but the guest builder, so that it is ready at once.
+
+mod ci;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use trommel_guest_builder::{Artifact, build};
+
+const USAGE: &str = "\
+usage: cargo xtask CHORE
+
+  ci                             what CI runs: fmt, clippy, tests, doctests, deny, benches
+  train spam-text --data DIR     trains the model again from the sets below DIR
+  detector PACKAGE OUT_DIR       builds a guest crate into OUT_DIR/PACKAGE.wasm
+  readme                         writes the README's output block anew";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["ci"] => ci::run(),
+        ["train", "spam-text", rest @ ..] => train(rest),
+        ["detector", package, out_dir] => detector(package, Path::new(out_dir)),
+        ["readme"] => ci::step("the README's output", ci::cargo(["test", "--release", "-p", "trommel", "--test", "cli", "readme"]).env("UPDATE_README", "1")),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout that this was built from.
+fn workspace() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
+
+fn train(arguments: &[&str]) -> Result<(), String> {
+    let out = workspace().join("guest-models/spam-text");
+    let mut recipe = ci::cargo(["run", "--release", "-p", "trommel-recipes", "--", "spam-text"]);
+    recipe.args(arguments).arg("--out").arg(&out);
+    ci::step("training spam-text", &mut recipe)?;
+    write_model_digest(&out)
+}
+
+/// The manifest names the model by its digest, so a new model needs a new line.
+fn write_model_digest(plugin: &Path) -> Result<(), String> {
+    let model = plugin.join("model.onnx");
+    let said = Command::new("sha256sum")
+        .arg(&model)
+        .output()
+        .map_err(|error| format!("sha256sum cannot start: {error}; write the digest of {} into plugin.toml by hand", model.display()))?;
+    let digest = String::from_utf8_lossy(&said.stdout);
+    let digest = digest.split_whitespace().next().ok_or("sha256sum printed nothing")?;
+    let manifest = plugin.join("plugin.toml");
+    let text = std::fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let with_digest = |line: &str| match line.starts_with("sha256 = ") {
+        true => format!("sha256 = \"{digest}\"\n"),
+        false => format!("{line}\n"),
+    };
+    let text: String = text.lines().map(with_digest).collect();
+    std::fs::write(&manifest, text).map_err(|error| format!("{}: {error}", manifest.display()))
+}
+
+fn detector(package: &str, out_dir: &Path) -> Result<(), String> {
+    let target_dir = workspace().join("target/guests");
+    let files = build(&workspace(), &target_dir, package, Artifact::Library)?;
+    let to = out_dir.join(format!("{package}.wasm"));
+    for file in files {
+        std::fs::copy(&file, &to).map_err(|error| format!("{}: {error}", to.display()))?;
+    }
+    println!("{}", to.display());
+    Ok(())
+}

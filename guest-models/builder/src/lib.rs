@@ -53,13 +53,13 @@ pub fn build(
     let files = match artifact {
         Artifact::Library => {
             cargo.arg("--lib");
-            vec![out.join(format!("{}.wasm", package.replace('-', "_")))]
+            vec![out.join(file_name(package))]
         }
         Artifact::Examples(names) => {
             for name in names {
                 cargo.args(["--example", name]);
             }
-            let file = |name: &&str| out.join("examples").join(format!("{name}.wasm"));
+            let file = |name: &&str| out.join("examples").join(file_name(name));
             names.iter().map(file).collect()
         }
     };
@@ -75,6 +75,11 @@ pub fn shared_target_dir(out_dir: &Path) -> PathBuf {
         .ancestors()
         .nth(4)
         .map_or_else(|| out_dir.join("guests"), |target| target.join("guests"))
+}
+
+/// Cargo names artifacts after crates, which have no hyphens.
+fn file_name(target: &str) -> String {
+    format!("{}.wasm", target.replace('-', "_"))
 }
 
 fn nested_cargo(workspace: &Path, target_dir: &Path) -> Command {

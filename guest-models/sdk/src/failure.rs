@@ -16,6 +16,8 @@ pub enum Code {
     UnknownName,
     /// The model holds an operator that no device runs.
     UnsupportedOperator,
+    /// The model cannot compute on these values.
+    RunFailed,
     /// A limit of the call would be passed.
     QuotaExceeded,
     /// The item's deadline passed.
@@ -38,6 +40,7 @@ impl Code {
             Self::UnknownModel => "unknown-model",
             Self::UnknownName => "unknown-name",
             Self::UnsupportedOperator => "unsupported-operator",
+            Self::RunFailed => "run-failed",
             Self::QuotaExceeded => "quota-exceeded",
             Self::Deadline => "deadline",
             Self::DeviceLost => "device-lost",
@@ -55,6 +58,7 @@ impl From<String> for Code {
             "unknown-model" => Self::UnknownModel,
             "unknown-name" => Self::UnknownName,
             "unsupported-operator" => Self::UnsupportedOperator,
+            "run-failed" => Self::RunFailed,
             "quota-exceeded" => Self::QuotaExceeded,
             "deadline" => Self::Deadline,
             "device-lost" => Self::DeviceLost,

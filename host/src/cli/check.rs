@@ -3,6 +3,7 @@
 use std::io::{BufWriter, IsTerminal as _, Write as _, stderr, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -17,6 +18,12 @@ use trommel::{Host, Judgement};
 use super::input::{Input, Sources, read};
 use super::output::{Answer, Format, Printer};
 use super::{Colour, Exit};
+
+/// Inputs that one task judges at most.
+const INPUTS_PER_TASK: usize = 16;
+
+/// Tasks at once, for each core.
+const TASKS_PER_CORE: usize = 4;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -125,13 +132,22 @@ async fn judge_all(
     host: &Arc<Host>,
     mut inputs: Receiver<Input>,
 ) -> anyhow::Result<Exit> {
-    let n_at_once = 32 * std::thread::available_parallelism().map_or(1, usize::from);
-    let inputs = stream::poll_fn(move |context| inputs.poll_recv(context));
-    let judging = inputs.map(|input| {
-        let host = host.clone();
-        tokio::spawn(async move { judge(&host, input).await })
+    // A task judges the few inputs that are there, so that the cost of waking
+    // tasks is shared and a single input still starts at once.
+    let inputs = stream::poll_fn(move |context| {
+        let mut some = Vec::with_capacity(INPUTS_PER_TASK);
+        let n_ready = ready!(inputs.poll_recv_many(context, &mut some, INPUTS_PER_TASK));
+        Poll::Ready((n_ready > 0).then_some(some))
     });
-    let mut answers = judging.buffered(n_at_once);
+    let judging = inputs.map(|some| {
+        let host = host.clone();
+        tokio::spawn(async move {
+            let judging = stream::iter(some).map(|input| judge(&host, input));
+            judging.buffered(INPUTS_PER_TASK).collect::<Vec<_>>().await
+        })
+    });
+    let n_tasks = TASKS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from);
+    let mut answers = judging.buffered(n_tasks);
     let coloured = arguments.color.on_stdout();
     let mut printer = Printer::new(BufWriter::new(stdout()), arguments.format, coloured);
     let progress = progress();
@@ -145,14 +161,15 @@ async fn judge_all(
                 answers.next().await
             }
         };
-        let Some(answer) = next else { break };
-        let answer = answer.context("a judging task failed")?;
-        summary.add(&answer);
-        if let Answer::Unjudged { id, error } = &answer {
-            progress.suspend(|| writeln!(stderr(), "not judged: {id}: {error}"))?;
+        let Some(some) = next else { break };
+        for answer in some.context("a judging task failed")? {
+            summary.add(&answer);
+            if let Answer::Unjudged { id, error } = &answer {
+                progress.suspend(|| writeln!(stderr(), "not judged: {id}: {error}"))?;
+            }
+            printer.write(&answer)?;
+            progress.inc(1);
         }
-        printer.write(&answer)?;
-        progress.inc(1);
     }
     progress.finish_and_clear();
     printer.finish()?;

@@ -319,6 +319,7 @@ pub(super) fn told_or_fatal(error: &TensorError) -> Result<(Failure, Blame), Fau
         TensorError::QuotaExceeded { account, .. } => {
             ("quota-exceeded", account.clone(), Blame::Guest)
         }
+        TensorError::RunFailed { .. } => ("run-failed", String::new(), Blame::Guest),
         TensorError::DeviceLost { device } => ("device-lost", device.clone(), Blame::Host),
         TensorError::Overloaded { .. } | TensorError::Expired { .. } => {
             return Err(Fault::Overloaded(error.to_string()));

@@ -106,6 +106,11 @@ impl Package {
         })
     }
 
+    /// The component's bytes.
+    pub fn component(&self) -> &[u8] {
+        &self.component
+    }
+
     /// The revision's name: sha256 over everything that decides its answers,
     /// each part with its name and length, so that no two packages read alike.
     pub fn revision(&self, settings: &BTreeMap<String, SettingValue>) -> RevisionId {

@@ -78,6 +78,13 @@ pub enum TensorError {
         /// The device.
         device: String,
     },
+    /// The model, run on inputs of the right shape, cannot compute: an index
+    /// outside its table, for one. Whoever brought model and inputs is to blame.
+    #[error("the model cannot compute this: {what}")]
+    RunFailed {
+        /// What the device says.
+        what: String,
+    },
     /// This crate failed.
     #[error("internal failure on device {device}: {what}")]
     Internal {

@@ -11,7 +11,7 @@ use tract_onnx::prelude::IntoTValue as _;
 use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
 use super::queue::Workers;
-use super::{CpuStorage, internal};
+use super::CpuStorage;
 use crate::graph::{Binding, dtype_of, panic_message};
 use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError};
 
@@ -107,15 +107,16 @@ impl Job {
         let plan = self.plan;
         let ran = catch_unwind(AssertUnwindSafe(|| plan.run(inputs)));
         let values = ran
-            .map_err(|panic| TensorError::Internal {
-                device: "cpu".to_owned(),
-                what: panic_message(panic.as_ref()),
-            })?
-            .map_err(|error| internal(&error))?;
+            .map_err(|panic| run_failed(panic_message(panic.as_ref())))?
+            .map_err(|error| run_failed(crate::graph::chain(&error)))?;
         drop(self.working);
         let output = |&index: &usize| held(&values[index], &self.account);
         self.binding.outputs.iter().map(output).collect()
     }
+}
+
+fn run_failed(what: String) -> TensorError {
+    TensorError::RunFailed { what }
 }
 
 fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorError> {

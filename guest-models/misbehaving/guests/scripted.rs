@@ -1,0 +1,152 @@
+//! Does what the item's text says, one command per line, so that a test can
+//! reach every limit with one guest. Commands and their outcomes stand in
+//! `tests/cases/limits.toml`.
+
+use trommel_sdk::log::{Level, write};
+use trommel_sdk::{Code, Detector, Dtype, Failure, Findings, Item, Model, Tensor, settings};
+
+struct Scripted;
+
+impl Detector for Scripted {
+    fn detect(item: &Item, findings: &Findings) -> Result<(), Failure> {
+        let mut held = Held::default();
+        for part in item.texts() {
+            for line in item.text(part)?.lines() {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                obey(&words, item, findings, &mut held)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Kept until the call ends.
+#[derive(Default)]
+struct Held {
+    memory: Vec<Vec<u8>>,
+    tensors: Vec<Tensor>,
+    models: Vec<Model>,
+}
+
+fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Result<(), Failure> {
+    let n = |index: usize| words[index].parse::<usize>().expect("a number");
+    match words[0] {
+        "memory" => held.memory.push(vec![1; n(1)]),
+        "tensor" => {
+            let n_elements = u32::try_from(n(1)).expect("fits");
+            held.tensors.push(Tensor::new(&[n_elements], &vec![0_u8; n(1)])?);
+        }
+        "tensors" => {
+            for _ in 0..n(1) {
+                held.tensors.push(Tensor::new(&[1], &[0_u8])?);
+            }
+        }
+        "models" => {
+            for _ in 0..n(1) {
+                held.models.push(Model::open("spam")?);
+            }
+        }
+        "carry" => {
+            // Refused for its shape where it is not refused for its size.
+            let _ = Tensor::from_bytes(Dtype::U8, &[0], &vec![0; n(1)]);
+        }
+        "signal" => {
+            findings.signal(words[1], words[2].parse().expect("a score"));
+        }
+        "notes" => {
+            let signal = findings.signal("spam", 0.0);
+            for _ in 0..n(1) {
+                findings.note(signal, &"n".repeat(n(2)));
+            }
+        }
+        "span" => {
+            let signal = findings.signal("spam", 0.0);
+            findings.span(signal, words[1].parse().expect("a part"), n(2), n(3));
+        }
+        "region" => {
+            let signal = findings.signal("spam", 0.0);
+            let f = |index: usize| words[index].parse::<f32>().expect("a fraction");
+            findings.region(signal, words[1].parse().expect("a part"), f(2), f(3), f(4), f(5));
+        }
+        "embedding" => {
+            let numbers: Vec<f32> = words[2..].iter().map(|word| word.parse().expect("a number")).collect();
+            let tensor = Tensor::new(&[u32::try_from(numbers.len()).expect("few")], &numbers)?;
+            findings.embedding(words[1], &tensor);
+        }
+        "log" => {
+            for _ in 0..n(1) {
+                write(Level::Info, &"l".repeat(n(2)), &[("key", "value")]);
+            }
+        }
+        "run" => {
+            let model = Model::open("spam")?;
+            let ids = Tensor::new(&[1, 2], &[words[1].parse::<i64>().expect("an id"), 2])?;
+            let values = Tensor::new(&[1, 2], &[1.0_f32, 1.0])?;
+            let [score] = model.run(&[("ids", &ids), ("values", &values)], ["score"])?;
+            findings.signal("spam", score.read::<f32>()?[0]);
+        }
+        "open" => {
+            Model::open(words[1])?;
+        }
+        "input" => {
+            let model = Model::open("spam")?;
+            let ids = Tensor::new(&[1, 1], &[1_i64])?;
+            model.run(&[(words[1], &ids)], ["score"])?;
+        }
+        "describe" => {
+            let model = Model::open("spam")?;
+            let signal = findings.signal("spam", 0.0);
+            for port in model.inputs().iter().chain(&model.outputs()) {
+                findings.note(signal, &format!("{port:?}"));
+            }
+        }
+        "content" => {
+            let signal = findings.signal("spam", 0.0);
+            findings.note(signal, &format!("id {:?}", item.id()));
+            findings.note(signal, &format!("received {:?}", item.received_at_ms()));
+            for part in item.texts() {
+                findings.note(signal, &format!("text {part} {:?} {:?}", item.part_name(part)?, item.language(part)));
+            }
+            for part in item.links() {
+                findings.note(signal, &format!("link {part} {:?}", item.link(part)?));
+            }
+            findings.note(signal, &format!("images {:?}", item.images()));
+            for name in item.attributes() {
+                let (text, integer) = (item.attribute_text(&name), item.attribute_integer(&name));
+                let (number, flag) = (item.attribute_number(&name), item.attribute_flag(&name));
+                findings.note(signal, &format!("{name} {text:?} {integer:?} {number:?} {flag:?}"));
+            }
+            for name in item.embeddings() {
+                let embedding = item.embedding(&name)?.read::<f32>()?;
+                findings.note(signal, &format!("{name} {embedding:?}"));
+            }
+        }
+        "setting" => {
+            let signal = findings.signal("spam", 0.0);
+            findings.note(signal, &format!("{:?}", settings::text(words[1])));
+        }
+        "part" => {
+            item.text(words[1].parse().expect("a part"))?;
+        }
+        "global" => {
+            use std::sync::atomic::{AtomicU32, Ordering};
+            static CALLS: AtomicU32 = AtomicU32::new(0);
+            #[expect(clippy::cast_precision_loss, reason = "a handful of calls")]
+            findings.signal("spam", CALLS.fetch_add(1, Ordering::Relaxed) as f32);
+        }
+        "decline" => return Err(Failure::new(Code::from(words[1].to_owned()), "as the script says")),
+        "recurse" => {
+            std::hint::black_box(recurse(n(1)));
+        }
+        "spin" => loop {
+            std::hint::black_box(());
+        },
+        other => panic!("no such command: {other}"),
+    }
+    Ok(())
+}
+
+#[expect(clippy::only_used_in_recursion, reason = "it is there to recurse")]
+fn recurse(n: usize) -> usize {
+    std::hint::black_box([n; 16])[0].min(recurse(std::hint::black_box(n + 1)))
+}

@@ -1,0 +1,93 @@
+//! The plugin's allocator: a small arena inside the memory that a call starts
+//! with, then the standard one.
+//!
+//! Every call starts with fresh memory, and growing it costs the host two
+//! system calls that hold up every other call. Most calls allocate a few
+//! kilobytes, so they get them from an arena in the zeroed memory that is there
+//! anyway; what does not fit goes to the standard allocator, which grows.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, UnsafeCell};
+
+/// With 64 KiB of stack and the plugin's own data, two pages of memory in all,
+/// which the host keeps resident between calls.
+const ARENA_BYTES: usize = 32 << 10;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator {
+    arena: UnsafeCell::new([0; ARENA_BYTES]),
+    used: Cell::new(0),
+};
+
+struct Allocator {
+    arena: UnsafeCell<[u8; ARENA_BYTES]>,
+    used: Cell<usize>,
+}
+
+// SAFETY: a detector runs on one thread: the contract has no threads and the
+// host offers none.
+unsafe impl Sync for Allocator {}
+
+impl Allocator {
+    fn base(&self) -> *mut u8 {
+        self.arena.get().cast()
+    }
+
+    /// Where in the arena `pointer` lies.
+    fn offset(&self, pointer: *mut u8) -> Option<usize> {
+        let offset = (pointer as usize).checked_sub(self.base() as usize)?;
+        (offset < ARENA_BYTES).then_some(offset)
+    }
+
+    /// Takes `size` bytes from `start` on, when the arena reaches that far.
+    fn take(&self, start: usize, size: usize) -> Option<usize> {
+        let end = start.checked_add(size).filter(|&end| end <= ARENA_BYTES)?;
+        self.used.set(end);
+        Some(start)
+    }
+}
+
+// SAFETY: blocks of the arena are disjoint, since `used` only ever moves back
+// over the last one, and lie within it; all others are the standard allocator's.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let base = self.base() as usize;
+        let start = (base + self.used.get()).next_multiple_of(layout.align()) - base;
+        match self.take(start, layout.size()) {
+            // SAFETY: `start` is within the arena.
+            Some(start) => unsafe { self.base().add(start) },
+            // SAFETY: passed on.
+            None => unsafe { System.alloc(layout) },
+        }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        match self.offset(pointer) {
+            // Only the last block is given back; the others go with the call.
+            Some(start) if start + layout.size() == self.used.get() => self.used.set(start),
+            Some(_) => {}
+            // SAFETY: not the arena's, so it is the standard allocator's.
+            None => unsafe { System.dealloc(pointer, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Some(start) = self.offset(pointer) else {
+            // SAFETY: not the arena's, so it is the standard allocator's.
+            return unsafe { System.realloc(pointer, layout, new_size) };
+        };
+        let is_last = start + layout.size() == self.used.get();
+        if is_last && self.take(start, new_size).is_some() {
+            return pointer;
+        }
+        // SAFETY: the caller's size fits the caller's alignment.
+        let new = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
+        if !new.is_null() {
+            // SAFETY: both blocks hold the smaller of the sizes, and are disjoint.
+            unsafe { std::ptr::copy_nonoverlapping(pointer, new, layout.size().min(new_size)) };
+            // SAFETY: passed on.
+            unsafe { self.dealloc(pointer, layout) };
+        }
+        new
+    }
+}

@@ -1,0 +1,63 @@
+//! A device that counts what it is asked for and leaves the work to another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use trommel_tensor::{Device, Dtype, Graph, Run, Session, Storage, Tensor, TensorError};
+
+/// Counts runs; see the module.
+#[derive(Debug)]
+pub struct CountingDevice {
+    inner: Arc<dyn Device>,
+    n_runs: Arc<AtomicUsize>,
+}
+
+impl CountingDevice {
+    /// Counts on the way to `inner`.
+    pub fn over(inner: Arc<dyn Device>) -> Self {
+        Self {
+            inner,
+            n_runs: Arc::default(),
+        }
+    }
+
+    /// Runs asked for so far.
+    pub fn n_runs(&self) -> usize {
+        self.n_runs.load(Ordering::Relaxed)
+    }
+}
+
+impl Device for CountingDevice {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn upload(&self, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Arc<dyn Storage>, TensorError> {
+        self.inner.upload(dtype, shape, bytes)
+    }
+
+    fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
+        Ok(Arc::new(CountingSession {
+            inner: self.inner.session(graph)?,
+            n_runs: self.n_runs.clone(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct CountingSession {
+    inner: Arc<dyn Session>,
+    n_runs: Arc<AtomicUsize>,
+}
+
+impl Session for CountingSession {
+    fn graph(&self) -> &Arc<Graph> {
+        self.inner.graph()
+    }
+
+    fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
+        self.n_runs.fetch_add(1, Ordering::Relaxed);
+        self.inner.run(run)
+    }
+}

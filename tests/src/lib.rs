@@ -1,0 +1,23 @@
+//! What the suite and the benches share: guests, plugin folders, small models,
+//! and a sandbox around one detector.
+
+pub mod counting;
+pub mod guests;
+pub mod onnx;
+pub mod plugin;
+pub mod sandbox;
+
+use std::path::PathBuf;
+
+/// The checkout that the tests were built from.
+pub fn workspace() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
+
+/// The bundled model, as a test input.
+pub fn spam_model() -> Vec<u8> {
+    let file = workspace().join("guest-models/spam-text/model.onnx");
+    std::fs::read(file).expect("the weights are committed")
+}

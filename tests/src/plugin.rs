@@ -1,0 +1,103 @@
+//! Plugin folders, made for a test and gone with it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{guests, spam_model};
+
+/// A plugin folder that is removed when this is dropped.
+#[derive(Debug)]
+pub struct PluginFolder(tempfile::TempDir);
+
+/// A manifest for any of the guests: label `spam`, the bundled model as `spam`,
+/// and a short deadline so that a test of it is short.
+pub const MANIFEST: &str = r#"[plugin]
+name = "NAME"
+version = "0.1.0"
+contract = "0.1.0"
+component = "NAME.wasm"
+reads = ["text"]
+imports = [IMPORTS]
+
+[labels.spam]
+description = "for tests"
+
+[models.spam]
+file = "model.onnx"
+sha256 = "DIGEST"
+
+[limits]
+memory-mib = 8
+deadline-ms = 200
+
+[settings.greeting]
+type = "text"
+default = "hello"
+description = "for tests"
+
+[calibrator]
+file = "calibrator.toml"
+"#;
+
+/// `probability = 1 / (1 + exp(-score))`.
+pub const CALIBRATOR: &str = "\
+[[calibrator]]
+label = \"spam\"
+kind = \"logistic\"
+slope = 1.0
+intercept = 0.0
+";
+
+impl PluginFolder {
+    /// The folder of guest `name`, with what its component really imports.
+    pub fn of_guest(name: &str, imports: &[&str]) -> Self {
+        Self::of(name, guests::component(name), imports)
+    }
+
+    /// The folder of any component.
+    ///
+    /// # Panics
+    ///
+    /// When the temporary folder cannot be written.
+    pub fn of(name: &str, component: &[u8], imports: &[&str]) -> Self {
+        let folder = Self(tempfile::tempdir().expect("a temporary folder"));
+        let model = spam_model();
+        let digest = trommel_tensor::Graph::digest_of(&model).to_string();
+        let imports: Vec<String> = imports.iter().map(|import| format!("{import:?}")).collect();
+        let manifest = MANIFEST
+            .replace("NAME", name)
+            .replace("IMPORTS", &imports.join(", "))
+            .replace("DIGEST", digest.trim_start_matches("sha256:"));
+        folder.write("plugin.toml", manifest.as_bytes());
+        folder.write("calibrator.toml", CALIBRATOR.as_bytes());
+        folder.write("model.onnx", &model);
+        folder.write(&format!("{name}.wasm"), component);
+        folder
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file of the folder anew.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path().join(name), bytes).expect("the folder is ours");
+    }
+
+    /// Replaces `from` by `to` in the manifest.
+    ///
+    /// # Panics
+    ///
+    /// When the manifest does not hold `from`: the test would test nothing.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = self.path().join("plugin.toml");
+        let text = fs::read_to_string(file).expect("written above");
+        assert!(text.contains(from), "the manifest does not hold `{from}`");
+        self.write("plugin.toml", text.replace(from, to).as_bytes());
+    }
+}

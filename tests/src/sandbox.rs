@@ -1,0 +1,74 @@
+//! One detector on an engine of its own, with limits that a test chooses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trommel::engine::{Call, Detector, DetectorParts, Engine, EngineOptions, LoadError, Limits, ModelParts};
+use trommel::item::{Item, PartKind};
+use trommel::revision::RevisionId;
+use trommel_tensor::{CpuDevice, CpuOptions};
+
+use crate::spam_model;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// The engine.
+    pub engine: Engine,
+    /// The detector.
+    pub detector: Detector,
+}
+
+impl Sandbox {
+    /// A detector from `component` that may write `spam` and open the bundled
+    /// model as `spam`.
+    pub fn new(component: &[u8], limits: Limits) -> Result<Self, LoadError> {
+        Self::with_options(component, limits, EngineOptions::default())
+    }
+
+    /// The same, on an engine of another size.
+    ///
+    /// # Panics
+    ///
+    /// When the machine gives no threads.
+    pub fn with_options(component: &[u8], limits: Limits, options: EngineOptions) -> Result<Self, LoadError> {
+        let device = CpuDevice::new(&CpuOptions::default()).expect("threads");
+        let engine = Engine::new(Arc::new(device), options)?;
+        let detector = engine.assemble(DetectorParts {
+            id: "tested".into(),
+            revision: RevisionId::new([7; 32]),
+            component: engine.compile(component)?,
+            labels: ["spam".into()].into(),
+            reads: vec![PartKind::Text],
+            models: vec![ModelParts {
+                name: "spam".to_owned(),
+                graph: engine.graph("spam", &spam_model())?,
+            }],
+            settings: BTreeMap::from([("greeting".to_owned(), "hello".to_owned())]),
+            limits,
+        })?;
+        Ok(Self { engine, detector })
+    }
+
+    /// Shows it one item, within 10 s.
+    pub async fn detect(&self, item: Item) -> Call {
+        self.detect_by(item, Duration::from_secs(10)).await
+    }
+
+    /// Shows it one item that must be done within `time`.
+    pub async fn detect_by(&self, item: Item, time: Duration) -> Call {
+        self.engine.detect(&self.detector, &Arc::new(item), deadline(time)).await
+    }
+
+    /// Shows it one text.
+    pub async fn script(&self, script: &str) -> Call {
+        self.detect(Item::from_text("scripted", script)).await
+    }
+}
+
+/// `time` from now.
+#[expect(clippy::disallowed_methods, reason = "the engine's deadlines are wall-clock")]
+pub fn deadline(time: Duration) -> Instant {
+    Instant::now() + time
+}

@@ -1,0 +1,195 @@
+//! Every limit, obeyed and violated, with who is to blame.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use trommel::engine::{Blame, Call, Fault, Limits};
+use trommel_tests::guests::{by_hand, component};
+use trommel_tests::sandbox::Sandbox;
+use trommel_tests::workspace;
+
+#[derive(Deserialize)]
+struct Cases {
+    case: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    limits: Overrides,
+    script: String,
+    signals: Option<usize>,
+    fault: Option<String>,
+    blame: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Overrides {
+    memory_bytes: Option<usize>,
+    tensor_bytes: Option<u64>,
+    tensors: Option<u64>,
+    handles: Option<usize>,
+    hostcall_bytes: Option<usize>,
+    findings: Option<usize>,
+    findings_bytes: Option<usize>,
+    host_bytes: Option<u64>,
+    deadline_ms: Option<u64>,
+}
+
+impl Overrides {
+    fn limits(&self) -> Limits {
+        let default = Limits::DEFAULT;
+        Limits {
+            memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
+            tensor_bytes: self.tensor_bytes.unwrap_or(default.tensor_bytes),
+            tensors: self.tensors.unwrap_or(default.tensors),
+            handles: self.handles.unwrap_or(default.handles),
+            hostcall_bytes: self.hostcall_bytes.unwrap_or(default.hostcall_bytes),
+            findings: self.findings.unwrap_or(default.findings),
+            findings_bytes: self.findings_bytes.unwrap_or(default.findings_bytes),
+            host_bytes: self.host_bytes.unwrap_or(default.host_bytes),
+            // Long, so that a loaded machine does not end a call that a limit should.
+            deadline: Duration::from_millis(self.deadline_ms.unwrap_or(5000)),
+            ..default
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_limit_lets_through_what_it_allows_and_stops_what_it_does_not() {
+    let file = workspace().join("tests/cases/limits.toml");
+    let text = std::fs::read_to_string(file).expect("the cases are there");
+    let cases: Cases = toml::from_str(&text).expect("the cases are cases");
+    for case in cases.case {
+        let sandbox = Sandbox::new(component("scripted"), case.limits.limits()).expect("the guest loads");
+        let call = sandbox.script(&case.script).await;
+        case.check(&call);
+        assert_eq!(sandbox.detector.account().tensors(), 0, "{}: the call's tensors are freed", case.name);
+    }
+}
+
+impl Case {
+    fn check(&self, call: &Call) {
+        match (&call.outcome, self.signals, &self.fault) {
+            (Ok(findings), Some(n_signals), None) => {
+                assert_eq!(findings.signals.len(), n_signals, "{}", self.name);
+            }
+            (Err(fault), None, Some(expected)) => {
+                let said = fault.to_string();
+                assert!(said.contains(expected.as_str()), "{}: {said}", self.name);
+                assert_eq!(Some(fault.blame().to_string()), self.blame, "{}: {said}", self.name);
+            }
+            (outcome, ..) => panic!("{}: {outcome:?}", self.name),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_grows_to_its_limit_and_no_further() {
+    let limits = Limits {
+        table_elements: 100,
+        ..Limits::DEFAULT
+    };
+    for (size, grows) in [(100, true), (101, false)] {
+        let module = "(table $t 0 200 funcref)";
+        let body = format!("(drop (table.grow $t (ref.null func) (i32.const {size})))");
+        let sandbox = Sandbox::new(&by_hand(module, &body), limits.clone()).expect("it loads");
+        let outcome = sandbox.script("").await.outcome;
+        match outcome {
+            Ok(_) => assert!(grows, "{size}"),
+            Err(fault) => {
+                assert!(!grows, "{fault}");
+                assert_eq!(fault.to_string(), "wants 101 table elements, its limit is 100; hold less or ask for more in the manifest");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_start_function_that_spins_is_stopped_before_the_call_begins() {
+    let limits = Limits {
+        deadline: Duration::from_millis(50),
+        ..Limits::DEFAULT
+    };
+    let module = "(func $spin (loop $again (br $again))) (start $spin)";
+    let sandbox = Sandbox::new(&by_hand(module, ""), limits).expect("it loads");
+    let fault = sandbox.script("").await.outcome.unwrap_err();
+    assert!(matches!(fault, Fault::Spun { .. }), "{fault}");
+}
+
+#[tokio::test]
+async fn memory_that_a_component_starts_with_counts_too() {
+    let limits = Limits {
+        memory_bytes: 1 << 20,
+        ..Limits::DEFAULT
+    };
+    let fault = match Sandbox::new(&by_hand("(memory $second 32)", ""), limits) {
+        Err(error) => error.to_string(),
+        Ok(sandbox) => sandbox.script("").await.outcome.unwrap_err().to_string(),
+    };
+    assert!(fault.contains("2097152 bytes of memory, its limit is 1048576"), "{fault}");
+}
+
+#[tokio::test]
+async fn log_lines_past_the_bound_are_dropped_and_counted() {
+    let limits = Limits {
+        log_bytes: 1000,
+        ..Limits::DEFAULT
+    };
+    let sandbox = Sandbox::new(component("scripted"), limits).expect("the guest loads");
+    let call = sandbox.script("log 20 100").await;
+    call.outcome.expect("a flood of lines is no fault");
+    assert!((1..10).contains(&call.log.len()), "{}", call.log.len());
+    assert_eq!(call.log.len() + call.n_log_lines_dropped, 20);
+    assert_eq!(call.log[0].fields, [("key".to_owned(), "value".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_items_deadline_ends_a_call_before_its_own_does() {
+    let sandbox = Sandbox::new(component("scripted"), Limits::DEFAULT).expect("the guest loads");
+    let item = trommel::item::Item::from_text("a", "spin");
+    let call = sandbox.detect_by(item, Duration::from_millis(30)).await;
+    let fault = call.outcome.unwrap_err();
+    assert!(matches!(fault, Fault::Spun { budget } if budget <= Duration::from_millis(30)), "{fault}");
+    assert_eq!(fault.blame(), Blame::Guest);
+}
+
+#[tokio::test]
+async fn when_every_place_is_taken_a_call_waits_until_its_deadline_and_is_the_hosts() {
+    let options = trommel::engine::EngineOptions {
+        max_calls: 1,
+        ..Default::default()
+    };
+    let limits = Limits {
+        deadline: Duration::from_millis(400),
+        ..Limits::DEFAULT
+    };
+    let sandbox = Sandbox::with_options(component("scripted"), limits, options).expect("the guest loads");
+    let item = |text: &str| trommel::item::Item::from_text("a", text);
+    let (spinning, waiting) = tokio::join!(
+        sandbox.detect_by(item("spin"), Duration::from_secs(5)),
+        sandbox.detect_by(item("signal spam 1"), Duration::from_millis(50)),
+    );
+    assert_eq!(spinning.outcome.unwrap_err().blame(), Blame::Guest);
+    let fault = waiting.outcome.unwrap_err();
+    assert_eq!(fault.blame(), Blame::Host);
+    assert!(fault.to_string().contains("no place for the call was free in time"), "{fault}");
+    sandbox.script("signal spam 1").await.outcome.expect("the place is free again");
+}
+
+#[tokio::test]
+async fn a_dropped_call_frees_its_place_and_its_tensors() {
+    let options = trommel::engine::EngineOptions {
+        max_calls: 1,
+        ..Default::default()
+    };
+    let sandbox = Sandbox::with_options(component("scripted"), Limits::DEFAULT, options).expect("the guest loads");
+    let weights = sandbox.detector.account().bytes();
+    let call = sandbox.script("tensor 100000\nspin");
+    let given_up = tokio::time::timeout(Duration::from_millis(30), call).await;
+    assert!(given_up.is_err(), "the call was still spinning");
+    assert_eq!(sandbox.detector.account().bytes(), weights);
+    sandbox.script("signal spam 1").await.outcome.expect("the place is free again");
+}

@@ -1,0 +1,194 @@
+//! What is refused at load, and with which words.
+
+use trommel::Host;
+use trommel::engine::{Engine, EngineOptions, Limits};
+use trommel::policy::Policy;
+use trommel_tests::guests::{by_hand, component, from_text};
+use trommel_tests::plugin::PluginFolder;
+use trommel_tests::sandbox::Sandbox;
+
+const IMPORTS: [&str; 3] = ["content", "log", "results"];
+
+/// What loading a component says.
+fn refused(component: &[u8]) -> String {
+    let sandbox = Sandbox::new(component, Limits::DEFAULT);
+    sandbox.expect_err("must be refused").to_string()
+}
+
+/// What building a host from a plugin folder says.
+fn refused_folder(folder: &PluginFolder) -> String {
+    let built = Host::builder().detector(folder.path()).build();
+    let error = built.expect_err("must be refused").to_string();
+    error.replace(&folder.path().display().to_string(), "PLUGIN")
+}
+
+#[test]
+fn a_component_of_another_contract_version_is_refused_with_what_to_rebuild() {
+    let error = refused(&from_text(
+        r#"(component (import "trommel:detector/content@0.2.0" (instance (export "item" (type (sub resource))))))"#,
+    ));
+    assert_eq!(
+        error,
+        "the component speaks contract 0.2.0 (`trommel:detector/content@0.2.0`), this host speaks 0.1.0; rebuild it with sdk 0.1.0"
+    );
+}
+
+#[test]
+fn a_truncated_component_is_refused_with_what_to_do() {
+    let whole = component("noop");
+    for length in [whole.len() / 2, whole.len() - 1, 9] {
+        let error = refused(&whole[..length]);
+        assert!(error.starts_with("the component does not compile: "), "{error}");
+        assert!(error.ends_with("is the file whole? build it again"), "{error}");
+    }
+}
+
+#[test]
+fn a_component_that_imports_wasi_is_refused_with_the_target_to_build_for() {
+    let error = refused(&from_text(
+        r#"(component (import "wasi:cli/environment@0.2.6" (instance (export "get-arguments" (func (result (list string)))))))"#,
+    ));
+    assert_eq!(
+        error,
+        "the component imports `wasi:cli/environment@0.2.6`: a detector gets no WASI; build it for wasm32-unknown-unknown, not wasm32-wasip1 or -wasip2"
+    );
+}
+
+#[test]
+fn an_import_that_the_contract_lacks_is_refused_with_what_it_offers() {
+    let import = |name: &str| refused(&from_text(&format!(r#"(component (import "{name}" (instance)))"#)));
+    for name in ["trommel:detector/clocks@0.1.0", "acme:secrets/vault@1.0.0", "env"] {
+        let error = import(name);
+        assert!(error.contains(&format!("imports `{name}`, which the contract 0.1.0 does not offer")), "{error}");
+    }
+}
+
+#[test]
+fn a_core_module_and_a_component_without_detection_are_told_apart() {
+    let error = refused(&from_text("(module)"));
+    assert!(error.starts_with("this is a core module, not a component"), "{error}");
+    let error = refused(&from_text("(component)"));
+    assert!(error.starts_with("the component does not export `trommel:detector/detection@0.1.0`"), "{error}");
+}
+
+#[test]
+fn a_component_whose_types_do_not_match_is_refused() {
+    let error = refused(&from_text(
+        r#"(component
+            (core module $m (func (export "detect")))
+            (core instance $i (instantiate $m))
+            (func $detect (canon lift (core func $i "detect")))
+            (instance $detection (export "detect" (func $detect)))
+            (export "trommel:detector/detection@0.1.0" (instance $detection)))"#,
+    ));
+    assert!(error.starts_with("the component does not fit contract 0.1.0"), "{error}");
+}
+
+#[test]
+fn a_component_larger_than_the_bound_is_refused_before_it_is_compiled() {
+    let options = EngineOptions {
+        max_component_bytes: 1000,
+        ..EngineOptions::default()
+    };
+    let error = Sandbox::with_options(component("noop"), Limits::DEFAULT, options).unwrap_err();
+    assert!(error.to_string().ends_with("at most 1000 are taken; leave weights and tables to models"), "{error}");
+}
+
+#[test]
+fn a_patch_of_the_contract_is_spoken() {
+    let sandbox = Sandbox::new(&by_hand("", ""), Limits::DEFAULT);
+    sandbox.expect("a component by hand loads");
+    let wat_for = |version: &str| {
+        from_text(&format!(
+            r#"(component (import "trommel:detector/log@{version}" (instance)))"#
+        ))
+    };
+    // Past the import, so it is the export that is missing.
+    let error = refused(&wat_for("0.1.7"));
+    assert!(error.contains("does not export"), "{error}");
+}
+
+#[test]
+fn a_manifest_that_hides_an_import_is_refused_with_its_line() {
+    let folder = PluginFolder::of_guest("noop", &["content"]);
+    let error = refused_folder(&folder);
+    assert_eq!(
+        error,
+        r#"PLUGIN/plugin.toml:7: the component imports ["content", "log", "results"], the manifest says ["content"]; make them agree"#
+            .replace(r#"["content", "log", "results"]"#, &format!("{:?}", noop_imports()))
+    );
+}
+
+/// What the `noop` guest really imports: what its panics need.
+fn noop_imports() -> Vec<String> {
+    let device = trommel_tensor::CpuDevice::new(&trommel_tensor::CpuOptions::default()).unwrap();
+    let engine = Engine::new(std::sync::Arc::new(device), EngineOptions::default()).unwrap();
+    let component = engine.compile(component("noop")).unwrap();
+    component.imports().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_mistake_in_a_manifest_is_named_with_its_line() {
+    for (from, to, expected) in [
+        ("name = \"noop\"", "name = \"No Op\"", "plugin.toml:2: a plugin's name is"),
+        ("version = \"0.1.0\"", "version = \"one\"", "plugin.toml:3: not a version"),
+        ("contract = \"0.1.0\"", "contract = \"0.9.0\"", "plugin.toml:4: the plugin speaks contract 0.9.0, this host speaks 0.1.0"),
+        ("component = \"noop.wasm\"", "component = \"../noop.wasm\"", "plugin.toml:5: a file is named plainly"),
+        ("component = \"noop.wasm\"", "component = \"other.wasm\"", "other.wasm: is not there"),
+        ("reads = [\"text\"]", "reads = [\"smell\"]", "plugin.toml:6: unknown variant `smell`"),
+        ("reads = [\"text\"]", "reads = []", "plugin.toml:6: the plugin reads nothing"),
+        ("imports = [", "import = [", "plugin.toml:7: unknown field `import`"),
+        ("[labels.spam]", "[labels.\"Spam!\"]", "plugin.toml:9: a label is words"),
+        ("file = \"model.onnx\"", "file = \"/etc/passwd\"", "plugin.toml:12: a file is named plainly"),
+        ("sha256 = \"", "sha256 = \"x", "plugin.toml:12: sha256 of model `spam` is 64 lower-case hex digits"),
+        ("memory-mib = 8", "memory-mib = 100000", "plugin.toml:17: asks for 100000 MiB of memory, this host grants at most 256"),
+        ("memory-mib = 8", "memory-mib = 0", "plugin.toml:17: 0 MiB of memory is none at all"),
+        ("deadline-ms = 200", "deadline-ms = -1", "plugin.toml:18: "),
+        ("default = \"hello\"", "default = 3", "plugin.toml:20: the default of setting `greeting` is not of its type"),
+        ("file = \"calibrator.toml\"", "file = \"none.toml\"", "none.toml: is not there"),
+        ("[plugin]", "[plug", "plugin.toml:1: "),
+    ] {
+        let folder = PluginFolder::of_guest("noop", &IMPORTS);
+        folder.edit(from, to);
+        let error = refused_folder(&folder);
+        assert!(error.contains(expected), "{from} → {to}: {error}");
+    }
+}
+
+#[test]
+fn a_model_that_is_not_the_one_named_is_refused_with_its_digest() {
+    let folder = PluginFolder::of_guest("noop", &IMPORTS);
+    folder.write("model.onnx", b"something else");
+    let error = refused_folder(&folder);
+    assert!(error.contains("plugin.toml:12: model.onnx has sha256 "), "{error}");
+}
+
+#[test]
+fn a_label_without_calibrator_is_refused() {
+    let folder = PluginFolder::of_guest("noop", &IMPORTS);
+    folder.write("calibrator.toml", b"calibrator = []");
+    let error = refused_folder(&folder);
+    assert_eq!(error, "PLUGIN/calibrator.toml: label `spam` has no calibrator; fit one and add it");
+}
+
+#[test]
+fn a_folder_that_is_none_and_a_detector_given_twice_are_refused() {
+    let error = Host::builder().detector("/no/such/folder").build().unwrap_err().to_string();
+    assert_eq!(error, "/no/such/folder: not a plugin folder; give the folder that holds plugin.toml");
+    let error = Host::builder().build().unwrap_err().to_string();
+    assert_eq!(error, "no detector; add the bundled ones or a plugin folder");
+    let folder = PluginFolder::of_guest("noop", &IMPORTS);
+    let twice = Host::builder().detector(folder.path()).detector(folder.path());
+    assert!(twice.build().unwrap_err().to_string().contains("`noop` is loaded twice"));
+}
+
+#[test]
+fn a_policy_about_a_label_that_no_detector_declares_is_refused() {
+    let policy = Policy::parse(
+        "p.toml",
+        "[[rule]]\nname = \"a\"\nwhen = { label = \"spaam\", threshold = 0.5 }\naction = \"tag\"\nreason = \"a\"\n",
+    );
+    let built = Host::builder().bundled_detectors().policy(policy.unwrap()).build();
+    let error = built.unwrap_err().to_string();
+    assert_eq!(error, "p.toml:3: no loaded detector declares the label `spaam`; did you mean `spam`?");
+}

@@ -1,0 +1,62 @@
+//! What CI runs, step by step, each named with the time it took.
+
+use std::ffi::OsStr;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::workspace;
+
+/// Runs every check and stops at the first that fails.
+pub(crate) fn run() -> Result<(), String> {
+    step("formatting", &mut cargo(["fmt", "--all", "--check"]))?;
+    step("clippy", &mut cargo(["clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    step("tests", &mut cargo(["test", "--release", "--workspace", "--locked", "--lib", "--bins", "--tests"]))?;
+    step("doctests", &mut cargo(["test", "--release", "--workspace", "--locked", "--doc"]))?;
+    step("the benches, once each", &mut cargo(["bench", "--package", "trommel-benches", "--locked", "--", "--test"]))?;
+    deny()
+}
+
+fn deny() -> Result<(), String> {
+    let there = Command::new("cargo").args(["deny", "--version"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        println!("ci: SKIPPED bans, licences and sources: cargo-deny is not installed (cargo install --locked cargo-deny)");
+        return Ok(());
+    }
+    step("bans, licences, sources", &mut cargo(["deny", "--config", ".deny.toml", "check", "bans", "licenses", "sources"]))?;
+    // The advisory database is fetched; where that cannot be, its age is no fault of ours.
+    let mut advisories = cargo(["deny", "--config", ".deny.toml", "check", "advisories"]);
+    match advisories.output() {
+        Ok(output) if output.status.success() => println!("ci: advisories: none"),
+        Ok(output) if said(&output.stderr, "failed to fetch advisory database") => {
+            println!("ci: SKIPPED advisories: their database cannot be reached from here");
+        }
+        Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => return Err(format!("cargo deny cannot start: {error}")),
+    }
+    Ok(())
+}
+
+fn said(output: &[u8], words: &str) -> bool {
+    String::from_utf8_lossy(output).contains(words)
+}
+
+/// The cargo that runs this, in the workspace.
+pub(crate) fn cargo<const N: usize>(arguments: [impl AsRef<OsStr>; N]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(workspace()).args(arguments);
+    command
+}
+
+/// Runs one command, its output going where ours goes.
+#[expect(clippy::disallowed_methods, reason = "a step is shown with the time it took")]
+pub(crate) fn step(name: &str, command: &mut Command) -> Result<(), String> {
+    println!("ci: {name}");
+    let start = Instant::now();
+    let status = command.status().map_err(|error| format!("{name}: cannot start: {error}"))?;
+    println!("ci: {name}: {} s", start.elapsed().as_secs());
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("ci: {name} failed ({status})"))
+}
