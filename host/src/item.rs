@@ -14,7 +14,7 @@ pub type Attributes = BTreeMap<String, Attribute>;
 
 /// One value that came with an item.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an attribute is a text, a number, true or false")]
 pub enum Attribute {
     /// Yes or no, such as whether the account is verified.
     Flag(bool),
@@ -156,7 +156,9 @@ impl Part {
 
     fn n_bytes(&self) -> usize {
         let content = match &self.content {
-            Content::Text { text, .. } => text.len(),
+            Content::Text { text, language } => {
+                text.len() + language.as_ref().map_or(0, String::len)
+            }
             // An image's bytes have bounds of their own, where they are read.
             Content::Image { .. } => 0,
             Content::Link { target } => target.len(),
@@ -240,7 +242,8 @@ impl Item {
         };
         let text_bytes = self.id.len()
             + self.parts.iter().map(Part::n_bytes).sum::<usize>()
-            + self.attributes.iter().map(attribute_bytes).sum::<usize>();
+            + self.attributes.iter().map(attribute_bytes).sum::<usize>()
+            + self.embeddings.keys().map(String::len).sum::<usize>();
         let numbers = self.embeddings.values().map(Vec::len).sum();
         within("parts", self.parts.len(), bounds.n_parts)?;
         within("attributes", self.attributes.len(), bounds.n_attributes)?;

@@ -27,7 +27,12 @@ pub fn from_text(text: &str) -> Vec<u8> {
 /// start function or a table, and `body` runs on each call. It keeps to the
 /// contract otherwise and finds nothing.
 pub fn by_hand(module: &str, body: &str) -> Vec<u8> {
-    from_text(&format!(
+    from_text(&by_hand_text(module, body))
+}
+
+/// The text of [`by_hand`], for tests that change more of it.
+pub fn by_hand_text(module: &str, body: &str) -> String {
+    format!(
         r#"(component
             (import "trommel:detector/content@0.1.0" (instance $content
                 (export "item" (type (sub resource)))))
@@ -40,18 +45,25 @@ pub fn by_hand(module: &str, body: &str) -> Vec<u8> {
             (alias export $content "item" (type $item))
             (alias export $results "findings" (type $findings))
             (alias export $failures "failure" (type $failure))
+            (core func $drop-item (canon resource.drop $item))
+            (core func $drop-findings (canon resource.drop $findings))
             (core module $m
+                (import "drop" "item" (func $drop-item (param i32)))
+                (import "drop" "findings" (func $drop-findings (param i32)))
                 {module}
                 (memory (export "memory") 1)
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
                 (func (export "detect") (param i32 i32) (result i32)
                     {body}
+                    (call $drop-item (local.get 0))
+                    (call $drop-findings (local.get 1))
                     (i32.store8 (i32.const 64) (i32.const 0))
                     (i32.const 64)))
-            (core instance $i (instantiate $m))
+            (core instance $drop (export "item" (func $drop-item)) (export "findings" (func $drop-findings)))
+            (core instance $i (instantiate $m (with "drop" (instance $drop))))
             (func $detect (param "item" (borrow $item)) (param "out" (borrow $findings))
                 (result (result (error $failure)))
-                (canon lift (core func $i "detect") (memory $i "memory") (realloc (func $i "realloc"))))
+                (canon lift (core func $i "detect") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
             (component $shim
                 (import "item" (type $item (sub resource)))
                 (import "findings" (type $findings (sub resource)))
@@ -65,5 +77,5 @@ pub fn by_hand(module: &str, body: &str) -> Vec<u8> {
             (instance $detection (instantiate $shim
                 (with "item" (type $item)) (with "findings" (type $findings)) (with "failure" (type $failure)) (with "detect" (func $detect))))
             (export "trommel:detector/detection@0.1.0" (instance $detection)))"#
-    ))
+    )
 }

@@ -39,7 +39,7 @@ fn a_truncated_component_is_refused_with_what_to_do() {
     for length in [whole.len() / 2, whole.len() - 1, 9] {
         let error = refused(&whole[..length]);
         assert!(error.starts_with("the component does not compile: "), "{error}");
-        assert!(error.ends_with("is the file whole? build it again"), "{error}");
+        assert!(error.ends_with("is the file whole, and within this host's limits? build it again"), "{error}");
     }
 }
 

@@ -147,7 +147,7 @@ async fn an_item_past_its_bounds_is_the_callers() {
     };
     let host = Host::builder().bundled_detectors().item_bounds(bounds).build().unwrap();
     let error = host.check(&Arc::new(Item::from_text("i", "x".repeat(200)))).await.unwrap_err();
-    assert!(error.to_string().contains("201 bytes of text, at most 100"), "{error}");
+    assert!(error.to_string().contains("205 bytes of text, at most 100"), "{error}");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::TensorProto;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use trommel_tensor::{
     Account, CpuDevice, CpuOptions, Device, Dimension, Dtype, Graph, Run, Session, Tensor,
     TensorError, Weights,
@@ -264,6 +265,22 @@ fn a_file_that_is_no_usable_model_is_refused_with_the_reason() {
                 .output("y")
                 .file(),
             "weight `w` lies in a file of its own",
+        ),
+        (
+            Builder::default()
+                .with(|graph| {
+                    graph.initializer.push(TensorProto {
+                        name: "shape".to_owned(),
+                        dims: vec![1],
+                        data_type: DataType::Int64 as i32,
+                        raw_data: (1_i64 << 30).to_le_bytes().to_vec(),
+                        ..TensorProto::default()
+                    });
+                })
+                .node("ConstantOfShape", &["shape"], "y")
+                .output("y")
+                .file(),
+            "larger than 1073741824 bytes",
         ),
         (base().node("NonZero", &["x"], "y").output("y").file(), "depends on the data"),
     ] {

@@ -73,6 +73,7 @@ fn write_model_digest(plugin: &Path) -> Result<(), String> {
 fn detector(package: &str, out_dir: &Path) -> Result<(), String> {
     let target_dir = workspace().join("target/guests");
     let files = build(&workspace(), &target_dir, package, Artifact::Library)?;
+    std::fs::create_dir_all(out_dir).map_err(|error| format!("{}: {error}", out_dir.display()))?;
     let to = out_dir.join(format!("{package}.wasm"));
     for file in files {
         std::fs::copy(&file, &to).map_err(|error| format!("{}: {error}", to.display()))?;

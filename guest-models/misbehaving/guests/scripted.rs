@@ -20,6 +20,8 @@ impl Detector for Scripted {
     }
 }
 
+trommel_sdk::export!(Scripted);
+
 /// Kept until the call ends.
 #[derive(Default)]
 struct Held {

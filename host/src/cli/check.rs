@@ -16,7 +16,7 @@ use trommel::registry::CompileCache;
 use trommel::{Host, Judgement};
 
 use super::input::{Input, Sources, read};
-use super::output::{Answer, Format, Printer};
+use super::output::{Answer, Format, Printer, printable};
 use super::{Colour, Exit};
 
 /// Inputs that one task judges at most.
@@ -165,6 +165,7 @@ async fn judge_all(
         for answer in some.context("a judging task failed")? {
             summary.add(&answer);
             if let Answer::Unjudged { id, error } = &answer {
+                let (id, error) = (printable(id), printable(error));
                 progress.suspend(|| writeln!(stderr(), "not judged: {id}: {error}"))?;
             }
             printer.write(&answer)?;

@@ -179,12 +179,13 @@ fn skip_line(lines: &mut impl BufRead) -> io::Result<()> {
 }
 
 fn open(path: &Path) -> Result<File, String> {
-    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
-    // A pipe or a device would be read for ever.
-    match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(file),
-        Ok(_) => Err("is no file; give a file or folder, or `-` for JSON lines".to_owned()),
-        Err(error) => Err(format!("cannot be read: {error}")),
+    // Asked first: opening a pipe waits for its writer, and a device is endless.
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            Err("is no file; give a file or folder, or `-` for JSON lines".to_owned())
+        }
+        Ok(_) => File::open(path).map_err(|error| format!("cannot be opened: {error}")),
+        Err(error) => Err(format!("cannot be opened: {error}")),
     }
 }
 

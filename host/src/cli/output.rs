@@ -181,8 +181,10 @@ fn excerpt(signal: &Signal, item: &Item) -> String {
     }
 }
 
-/// Safe on a terminal: whoever wrote an item chose its characters.
-fn printable(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
+/// Safe on a terminal: whoever wrote an item chose its characters, and some of
+/// them move the cursor or turn the line round.
+pub(super) fn printable(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}');
+    let plain = |c: char| if c.is_control() || turns(c) { ' ' } else { c };
     text.chars().map(plain).collect()
 }

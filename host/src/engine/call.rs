@@ -1,7 +1,9 @@
 //! One call: a fresh store, every limit in force, and a verdict on whose fault
 //! it was when it gives no answer.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
@@ -14,7 +16,7 @@ use super::detector::Ready;
 use super::fault::Failure;
 use super::findings::{Log, Writer, broken};
 use super::ticker::TICK;
-use super::{Blame, Detector, Engine, Fault, Findings, Limits, LogLine, now};
+use super::{Blame, Detector, Engine, Fault, Findings, Limits, LoadError, LogLine, now};
 use crate::item::Item;
 
 /// What one call gave.
@@ -40,9 +42,8 @@ impl Engine {
         let place = match self.places.try_acquire() {
             Ok(place) => Ok(place),
             // Overload is the rare case; only then is a timer worth its cost.
-            Err(_) => timeout_at(by.into(), self.places.acquire())
+            Err(_) => until(by, self.places.acquire(), Fault::Overloaded("no place for the call was free in time".to_owned()))
                 .await
-                .map_err(|_| Fault::Overloaded("no place for the call was free in time".to_owned()))
                 .and_then(|place| place.map_err(|_| Fault::Host("the engine is closed".to_owned()))),
         };
         let start = now();
@@ -121,6 +122,44 @@ impl Engine {
         });
         Ok(store)
     }
+}
+
+impl Engine {
+    /// Starts a detector once and calls nothing, so that what fails before every
+    /// call is refused at load. Blocking, within the detector's own deadline.
+    pub(super) fn try_start(&self, detector: &Arc<Ready>) -> Result<(), LoadError> {
+        let start = now();
+        let by = start + detector.limits.deadline;
+        let mut store = self.store(detector, &Arc::default(), start, by).map_err(LoadError::Start)?;
+        let starting = detector.pre.instance_pre().instantiate_async(&mut store);
+        let started = block_on(starting);
+        let instance = started.map_err(|error| LoadError::Start(fault_of(error, store.data())))?;
+        let bindings = Bindings::new(&mut store, &instance);
+        bindings.map(|_| ()).map_err(|error| LoadError::Mismatch {
+            reason: format!("{error:#}"),
+        })
+    }
+}
+
+/// Drives a future that waits for nothing but its own yields.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    }
+}
+
+/// Waits for `future` until `by`. Outside a tokio runtime, where there is no
+/// timer to wait by, it is the host's fault rather than a panic.
+pub(super) async fn until<F: Future>(by: Instant, future: F, late: Fault) -> Result<F::Output, Fault> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(Fault::Host("nothing can be waited for outside a tokio runtime".to_owned()));
+    }
+    timeout_at(by.into(), future).await.map_err(|_| late)
 }
 
 /// Instantiates, calls, and checks what can only be checked at the end.
@@ -239,10 +278,9 @@ impl CallState {
         match origin.map(|(_, blame)| *blame) {
             Some(Blame::Host) => Fault::PassedOn(failure),
             Some(Blame::Caller) => Fault::DeclinedItem(failure),
-            Some(Blame::Guest) => Fault::Declined(failure),
-            // The item itself is what the plugin declines.
-            None if failure.code == "invalid-content" => Fault::DeclinedItem(failure),
-            None => Fault::Declined(failure),
+            // Its own, also where it borrows a code: else a plugin that never
+            // answers would be blamed on the items.
+            Some(Blame::Guest) | None => Fault::Declined(failure),
         }
     }
 
@@ -250,10 +288,8 @@ impl CallState {
     async fn finish(&mut self) -> Result<Findings, Fault> {
         let findings = std::mem::take(&mut self.writer.findings);
         for (name, tensor) in &findings.embeddings {
-            let read = timeout_at(self.deadline.at.into(), tensor.read()).await;
-            let bytes = read
-                .map_err(|_| self.timed_out("an embedding to be read"))?
-                .map_err(|error| Fault::Host(error.to_string()))?;
+            let read = until(self.deadline.at, tensor.read(), self.timed_out("an embedding to be read"));
+            let bytes = read.await?.map_err(|error| Fault::Host(error.to_string()))?;
             let (numbers, _) = bytes.as_chunks::<4>();
             if numbers.iter().any(|number| !f32::from_le_bytes(*number).is_finite()) {
                 return Err(broken(format!("wrote embedding `{name}` with a number that is not finite")));

@@ -102,7 +102,7 @@ impl fmt::Debug for Detector {
 
 impl Engine {
     /// Makes a detector of its parts: links the component, readies the models,
-    /// charges the weights. Blocking: not on a caller's executor.
+    /// charges the weights, and starts it once as every call will. Blocking: not on a caller's executor.
     pub fn assemble(&self, parts: DetectorParts) -> Result<Detector, LoadError> {
         let pre = self.link(&parts.component)?;
         let limits = &parts.limits;
@@ -122,7 +122,7 @@ impl Engine {
             let session = self.device.session(&graph).map_err(failed)?;
             models.insert(name, session);
         }
-        Ok(Detector(Arc::new(Ready {
+        let ready = Arc::new(Ready {
             id: parts.id,
             revision: parts.revision,
             pre,
@@ -133,7 +133,9 @@ impl Engine {
             limits: parts.limits,
             account,
             _weights: charges,
-        })))
+        });
+        self.try_start(&ready)?;
+        Ok(Detector(ready))
     }
 
     /// Reads a model's graph, sharing weights with the engine's other models.

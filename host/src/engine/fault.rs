@@ -55,12 +55,17 @@ impl fmt::Display for Failure {
 }
 
 impl From<RawFailure> for Failure {
+    /// Kept short: it goes into verdicts and logs, and a guest wrote it.
     fn from(raw: RawFailure) -> Self {
+        let short = |text: String| match text.char_indices().nth(256) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        };
         Self {
-            code: raw.code,
-            what: raw.what,
-            place: raw.where_,
-            hint: raw.hint,
+            code: short(raw.code),
+            what: short(raw.what),
+            place: short(raw.where_),
+            hint: short(raw.hint),
         }
     }
 }
@@ -100,7 +105,7 @@ pub enum Fault {
         last_words: Option<String>,
     },
     /// The guest wanted more memory or table than it may have.
-    #[error("wants {wanted} {unit}, its limit is {limit}; hold less or ask for more in the manifest")]
+    #[error("wants {wanted} {unit}, its limit is {limit}; hold less")]
     Grew {
         /// What it would have then.
         wanted: usize,

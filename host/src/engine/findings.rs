@@ -38,6 +38,15 @@ pub struct LogLine {
     pub fields: Vec<(String, String)>,
 }
 
+impl LogLine {
+    /// What keeping it costs, its bookkeeping included: many empty fields are
+    /// not free.
+    pub(super) fn n_bytes(&self) -> usize {
+        let field = |(name, value): &(String, String)| name.len() + value.len() + size_of::<(String, String)>();
+        size_of::<Self>() + self.message.len() + self.fields.iter().map(field).sum::<usize>()
+    }
+}
+
 /// Fills [`Findings`], refusing what breaks a promise.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -54,7 +63,7 @@ impl Writer {
         let within = |what, given, most| match given <= most {
             true => Ok(()),
             false => Err(broken(format!(
-                "wrote {given} {what}, its limit is {most}; write less or ask for more in the manifest"
+                "wrote {given} {what}, its limit is {most}; write less"
             ))),
         };
         within("findings", self.n_written, limits.findings)?;
@@ -179,14 +188,13 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn write(&mut self, line: LogLine, max_bytes: usize) {
-        let fields = line.fields.iter().map(|(name, value)| name.len() + value.len());
-        let bytes = line.message.len() + fields.sum::<usize>() + size_of::<LogLine>();
-        if self.n_bytes.saturating_add(bytes) > max_bytes {
-            self.n_dropped += 1;
-            return;
-        }
-        self.n_bytes += bytes;
+    /// Whether there is room for `bytes` more.
+    pub(super) fn admits(&self, bytes: usize, max_bytes: usize) -> bool {
+        self.n_bytes.saturating_add(bytes) <= max_bytes
+    }
+
+    pub(super) fn push(&mut self, line: LogLine) {
+        self.n_bytes += line.n_bytes();
         self.lines.push(line);
     }
 

@@ -81,6 +81,30 @@ impl Limits {
     };
 }
 
+impl Limits {
+    /// Each limit, or `max`'s where that is less.
+    #[must_use]
+    pub fn at_most(&self, max: &Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(max.memory_bytes),
+            memories: self.memories.min(max.memories),
+            table_elements: self.table_elements.min(max.table_elements),
+            tables: self.tables.min(max.tables),
+            instances: self.instances.min(max.instances),
+            host_bytes: self.host_bytes.min(max.host_bytes),
+            tensor_bytes: self.tensor_bytes.min(max.tensor_bytes),
+            tensors: self.tensors.min(max.tensors),
+            handles: self.handles.min(max.handles),
+            hostcall_bytes: self.hostcall_bytes.min(max.hostcall_bytes),
+            log_bytes: self.log_bytes.min(max.log_bytes),
+            findings: self.findings.min(max.findings),
+            findings_bytes: self.findings_bytes.min(max.findings_bytes),
+            deadline: self.deadline.min(max.deadline),
+            weight_bytes: self.weight_bytes.min(max.weight_bytes),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::DEFAULT

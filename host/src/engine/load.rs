@@ -9,7 +9,7 @@ use trommel_tensor::TensorError;
 
 use super::bindings::DetectorPre;
 use super::call::CallState;
-use super::{CONTRACT_VERSION, Engine};
+use super::{CONTRACT_VERSION, Engine, Fault};
 
 const PACKAGE: &str = "trommel:detector/";
 const DETECTION: &str = "detection";
@@ -37,7 +37,7 @@ pub enum LoadError {
     #[error("this is a core module, not a component; link it with wasm-component-ld or wrap it with `wasm-tools component new`")]
     CoreModule,
     /// Broken or truncated.
-    #[error("the component does not compile: {reason}; is the file whole? build it again")]
+    #[error("the component does not compile: {reason}; is the file whole, and within this host's limits? build it again")]
     Malformed {
         /// What the compiler says.
         reason: String,
@@ -73,6 +73,9 @@ pub enum LoadError {
         /// What the linker says.
         reason: String,
     },
+    /// It fails before it is called.
+    #[error("the component cannot start: {0}")]
+    Start(Fault),
     /// A model cannot be used.
     #[error("model `{model}`: {error}")]
     Model {

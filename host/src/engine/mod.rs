@@ -105,6 +105,17 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Only the pool that an engine of this size would have: what a bench or a
+    /// test compares the engine with.
+    #[doc(hidden)]
+    pub fn pool_config(options: &EngineOptions) -> Config {
+        let mut config = Config::new();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+        config
+    }
+}
+
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
@@ -120,7 +131,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-fn config(options: &EngineOptions) -> Config {
+fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let limits = &options.max_limits;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(options.max_calls);
@@ -137,9 +148,11 @@ fn config(options: &EngineOptions) -> Config {
     // than page faults for what a small guest touches.
     pool.linear_memory_keep_resident(128 << 10);
     pool.table_keep_resident(64 << 10);
+    pool
+}
 
-    let mut config = Config::new();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+fn config(options: &EngineOptions) -> Config {
+    let mut config = Engine::pool_config(options);
     config.epoch_interruption(true);
     // Halves the cost of a call; the contract has no async functions.
     config.concurrency_support(false);

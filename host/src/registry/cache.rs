@@ -9,6 +9,7 @@ use std::fs;
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
@@ -121,9 +122,20 @@ fn user_folder() -> Option<PathBuf> {
 fn ready(folder: &Path) -> io::Result<()> {
     make_folder(folder)?;
     check_owner(folder)?;
-    let probe = folder.join(format!(".probe-{}", std::process::id()));
-    fs::write(&probe, b"")?;
-    fs::remove_file(&probe)
+    let (probe, _) = new_file(folder)?;
+    fs::remove_file(probe)
+}
+
+/// A file of our own with a name that nobody else has: an existing one, or a
+/// link planted in its place, is never written through.
+fn new_file(folder: &Path) -> io::Result<(PathBuf, fs::File)> {
+    static N_MADE: AtomicU64 = AtomicU64::new(0);
+    let n = N_MADE.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!(".new-{}-{n}", std::process::id()));
+    // What an ended process of this number left behind.
+    let _ = fs::remove_file(&path);
+    let file = fs::File::options().write(true).create_new(true).open(&path)?;
+    Ok((path, file))
 }
 
 #[cfg(unix)]
@@ -141,16 +153,15 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 fn check_owner(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = fs::metadata(folder)?;
-    // What this process makes is its own: no need to ask the system who we are.
-    let probe = folder.join(format!(".owner-{}", std::process::id()));
-    fs::write(&probe, b"")?;
-    let own = fs::metadata(&probe)?.uid();
-    fs::remove_file(&probe)?;
-    if metadata.uid() != own {
-        return Err(io::Error::other("it belongs to another user; remove it or choose another"));
-    }
     if metadata.mode() & 0o022 != 0 {
         return Err(io::Error::other("others may write to it; close it with `chmod go-w`"));
+    }
+    // What this process makes is its own: no need to ask the system who we are.
+    let (probe, file) = new_file(folder)?;
+    let own = file.metadata()?.uid();
+    fs::remove_file(probe)?;
+    if metadata.uid() != own {
+        return Err(io::Error::other("it belongs to another user; remove it or choose another"));
     }
     Ok(())
 }
@@ -162,9 +173,7 @@ fn check_owner(_folder: &Path) -> io::Result<()> {
 
 /// Writes under a name of its own, then renames: no reader ever sees half.
 fn write_whole(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unique = format!(".new-{}-{:?}", std::process::id(), std::thread::current().id());
-    let new = folder.join(unique.replace(['(', ')'], ""));
-    let mut written = fs::File::create(&new)?;
+    let (new, mut written) = new_file(folder)?;
     let result = written
         .write_all(bytes)
         .and_then(|()| written.sync_all())

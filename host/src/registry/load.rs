@@ -63,8 +63,7 @@ pub enum PackageError {
     Load {
         /// The package.
         origin: String,
-        /// Why.
-        #[source]
+        /// Why; shown in the message.
         error: LoadError,
     },
 }

@@ -16,6 +16,9 @@ use crate::toml_text::{Lines, long_key};
 /// Bytes of the largest manifest taken.
 pub(super) const MAX_BYTES: usize = 256 << 10;
 
+/// Bytes that the host holds for a call beside its tensors.
+const HOST_BYTES_BESIDE_TENSORS: u64 = 16 << 20;
+
 /// Levels of the taxonomy above a label.
 const MAX_PARENTS: usize = 3;
 
@@ -379,42 +382,43 @@ impl Reader<'_> {
     }
 
     fn limits(&self, raw: &RawLimits, max: &Limits) -> Result<Limits, ManifestError> {
-        let mut limits = Limits::DEFAULT;
-        let mib = |asked: &Option<Spanned<u64>>, default: u64, max: u64, what: &str| {
-            self.asked(asked, default >> 20, max >> 20, what, "MiB").map(|mib| mib << 20)
+        let mut limits = Limits::DEFAULT.at_most(max);
+        let mib = |asked: &Option<Spanned<u64>>, max: u64, what: &str| {
+            let asked = self.asked(asked, max >> 20, what, "MiB")?;
+            Ok(asked.map(|mib| mib << 20))
         };
-        let memory = mib(&raw.memory_mib, limits.memory_bytes as u64, max.memory_bytes as u64, "memory")?;
-        limits.memory_bytes = usize::try_from(memory).expect("at most what the host's own bound holds");
-        limits.tensor_bytes = mib(&raw.tensor_mib, limits.tensor_bytes, max.tensor_bytes, "tensors")?;
-        limits.weight_bytes = mib(&raw.weights_mib, limits.weight_bytes, max.weight_bytes, "weights")?;
-        limits.host_bytes = (limits.tensor_bytes + (16 << 20)).min(max.host_bytes);
-        let millis = |deadline: Duration| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let deadline = self.asked(
-            &raw.deadline_ms,
-            millis(limits.deadline),
-            millis(max.deadline),
-            "time",
-            "ms",
-        )?;
-        limits.deadline = Duration::from_millis(deadline);
+        if let Some(bytes) = mib(&raw.memory_mib, max.memory_bytes as u64, "memory")? {
+            limits.memory_bytes = usize::try_from(bytes).expect("at most what the host's own bound holds");
+        }
+        if let Some(bytes) = mib(&raw.tensor_mib, max.tensor_bytes, "tensors")? {
+            limits.tensor_bytes = bytes;
+            // Room for findings and log lines beside the tensors.
+            limits.host_bytes = (bytes + HOST_BYTES_BESIDE_TENSORS).min(max.host_bytes);
+        }
+        if let Some(bytes) = mib(&raw.weights_mib, max.weight_bytes, "weights")? {
+            limits.weight_bytes = bytes;
+        }
+        let max_ms = u64::try_from(max.deadline.as_millis()).unwrap_or(u64::MAX);
+        if let Some(ms) = self.asked(&raw.deadline_ms, max_ms, "time", "ms")? {
+            limits.deadline = Duration::from_millis(ms);
+        }
         Ok(limits)
     }
 
     fn asked(
         &self,
         asked: &Option<Spanned<u64>>,
-        default: u64,
         max: u64,
         what: &str,
         unit: &str,
-    ) -> Result<u64, ManifestError> {
+    ) -> Result<Option<u64>, ManifestError> {
         let Some(asked) = asked else {
-            return Ok(default.min(max));
+            return Ok(None);
         };
         match *asked.get_ref() {
-            0 => self.refuse(asked.span().start, format!("0 {unit} of {what} is none at all; ask for some, or leave the line out for {default}")),
+            0 => self.refuse(asked.span().start, format!("0 {unit} of {what} is none at all; ask for some, or leave the line out")),
             n if n > max => self.refuse(asked.span().start, format!("asks for {n} {unit} of {what}, this host grants at most {max}")),
-            n => Ok(n),
+            n => Ok(Some(n)),
         }
     }
 

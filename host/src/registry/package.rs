@@ -145,14 +145,16 @@ fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {
 /// The whole file, when it is a file of sane size.
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let most = if path.ends_with(MANIFEST) { MAX_BYTES as u64 } else { MAX_FILE_BYTES };
-    let file = File::open(path).map_err(|error| match error.kind() {
+    // Asked first, and not through links: opening a pipe waits for its writer, and
+    // a package holds its files itself.
+    let metadata = path.symlink_metadata().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "is not there; the package must hold it".to_owned(),
         _ => format!("cannot be opened: {error}"),
     })?;
-    let metadata = file.metadata().map_err(|error| format!("cannot be read: {error}"))?;
     if !metadata.is_file() {
-        return Err("is not a file".to_owned());
+        return Err("is not a plain file; put the file itself there".to_owned());
     }
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     if metadata.len() > most {
         return Err(format!("has {} bytes, at most {most} are taken", metadata.len()));
     }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::shape::{n_bytes, shown};
 use crate::{Account, Charge, Device, Dtype, Storage, TensorError};
 
+/// Dimensions of a tensor at most: a shape costs memory too.
+const MAX_RANK: usize = 16;
+
 /// An array of numbers on a device. Never changes; a clone is the same tensor,
 /// and its memory is free when the last clone is dropped.
 #[derive(Clone)]
@@ -19,8 +22,8 @@ pub struct Tensor {
 impl Tensor {
     /// Uploads row-major little-endian `bytes`.
     ///
-    /// `ShapeMismatch` when they are not as long as `dtype` and `shape` say or a
-    /// `bool` byte is neither 0 nor 1; `QuotaExceeded` when `account` may not
+    /// `ShapeMismatch` when they are not as long as `dtype` and `shape` say, the
+    /// shape has more than 16 dimensions, or a `bool` byte is neither 0 nor 1; `QuotaExceeded` when `account` may not
     /// hold them.
     pub fn upload(
         device: &dyn Device,
@@ -29,11 +32,14 @@ impl Tensor {
         shape: &[usize],
         bytes: &[u8],
     ) -> Result<Self, TensorError> {
-        let wanted = n_bytes(dtype, shape)?;
         let mismatch = |what| TensorError::ShapeMismatch {
             place: String::new(),
             what,
         };
+        if shape.len() > MAX_RANK {
+            return Err(mismatch(format!("a tensor has at most {MAX_RANK} dimensions, {} were given", shape.len())));
+        }
+        let wanted = n_bytes(dtype, shape)?;
         if bytes.len() != wanted {
             return Err(mismatch(format!(
                 "a {dtype} tensor of shape {} takes {wanted} bytes, {} were given",

@@ -17,8 +17,13 @@ impl Host for CallState {
             message,
             fields,
         };
-        let max_bytes = self.limits().log_bytes;
-        self.log.write(line, max_bytes);
+        let n_bytes = line.n_bytes();
+        // Past either bound the line is dropped: a flood is no fault.
+        if self.log.admits(n_bytes, self.limits().log_bytes) && self.hold(n_bytes).is_ok() {
+            self.log.push(line);
+        } else {
+            self.log.n_dropped += 1;
+        }
         Ok(())
     }
 }

@@ -70,8 +70,7 @@ impl CallState {
                     code: "quota-exceeded".to_owned(),
                     what: format!("the call already holds {most} handles, its limit"),
                     place: String::new(),
-                    hint: "drop tensors and models that are done with, or ask for more in the manifest"
-                        .to_owned(),
+                    hint: "drop tensors and models that are done with".to_owned(),
                 };
                 self.decline(failure, Blame::Guest)
             }

@@ -1,6 +1,5 @@
 //! `tensors`: tensors and models behind handles.
 
-use tokio::time::timeout_at;
 use trommel_tensor as tensor;
 use trommel_tensor::{Run, Tensor};
 use wasmtime::component::Resource;
@@ -8,7 +7,7 @@ use wasmtime::component::Resource;
 use super::super::bindings::trommel::detector::tensors::{
     Dimension, Dtype, Host, HostModel, HostTensor, Port,
 };
-use super::super::call::CallState;
+use super::super::call::{CallState, until};
 use super::super::findings::broken;
 use super::super::{Blame, Failure};
 use super::{Answer, ModelHandle};
@@ -61,10 +60,9 @@ impl HostTensor for CallState {
 
     async fn read(&mut self, handle: Resource<Tensor>) -> Answer<Vec<u8>> {
         let tensor = self.tensor(&handle)?.clone();
-        match timeout_at(self.deadline().into(), tensor.read()).await {
-            Ok(read) => self.answer(read),
-            Err(_) => Err(self.timed_out("a tensor to be read").into()),
-        }
+        let read = until(self.deadline(), tensor.read(), self.timed_out("a tensor to be read"));
+        let read = read.await?;
+        self.answer(read)
     }
 
     fn drop(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<()> {
@@ -113,8 +111,7 @@ impl HostModel for CallState {
             deadline: Some(self.deadline()),
             account: self.tensors.clone(),
         });
-        let ran = timeout_at(self.deadline().into(), run).await;
-        let ran = ran.map_err(|_| self.timed_out("a model to run"))?;
+        let ran = until(self.deadline(), run, self.timed_out("a model to run")).await?;
         let tensors = match self.answer(ran)? {
             Ok(tensors) => tensors,
             Err(failure) => return Ok(Err(failure)),

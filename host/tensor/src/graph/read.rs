@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
 use crate::{Dimension, Dtype, Port, TensorError};
+
+/// Bytes of the largest value in a model, whatever the batch.
+const MAX_VALUE_BYTES: u64 = 1 << 30;
 
 /// What [`read`] answers.
 pub(super) struct Model {
@@ -39,10 +42,9 @@ fn read_trusting(file: &[u8]) -> Result<Model, TensorError> {
         .map_err(|error| TensorError::invalid(chain(&error)))?
         .model;
     name_unknown_dimensions(&mut model)?;
-    let model = model
-        .into_typed()
-        .and_then(TypedModel::into_decluttered)
-        .map_err(|error| TensorError::invalid(chain(&error)))?;
+    let model = model.into_typed().map_err(|error| TensorError::invalid(chain(&error)))?;
+    check_sizes(&model)?;
+    let model = model.into_decluttered().map_err(|error| TensorError::invalid(chain(&error)))?;
     let inputs = model.input_outlets().map_err(|error| TensorError::invalid(chain(&error)))?;
     let inputs = inputs
         .iter()
@@ -82,6 +84,7 @@ fn check_graph(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), Tensor
         check_initializer(tensor)?;
     }
     for node in &graph.node {
+        check_made_shape(node, graph)?;
         if !onnx.op_register.0.contains_key(&node.op_type) {
             let domain = match node.domain.as_str() {
                 "" | "ai.onnx" => String::new(),
@@ -125,6 +128,68 @@ fn check_initializer(tensor: &TensorProto) -> Result<(), TensorError> {
             tensor.dims
         ))),
     }
+}
+
+/// Operators that make a value of a shape they are told, and which input tells.
+const SHAPE_MAKERS: [(&str, usize); 3] = [("ConstantOfShape", 0), ("Expand", 1), ("Tile", 1)];
+
+/// The importer computes what does not depend on the inputs while it still
+/// infers shapes, so a shape that the file spells out is checked before.
+// A shape that is itself computed is seen too late; docs/security.md says so.
+fn check_made_shape(node: &NodeProto, graph: &GraphProto) -> Result<(), TensorError> {
+    let Some((_, input)) = SHAPE_MAKERS.iter().find(|(operator, _)| *operator == node.op_type) else {
+        return Ok(());
+    };
+    let shape = node.input.get(*input).and_then(|name| {
+        let initializer = graph.initializer.iter().find(|tensor| tensor.name == *name);
+        initializer.or_else(|| constant(name, graph))
+    });
+    let n_elements = shape.map_or(Some(1), |shape| {
+        int64s(shape).try_fold(1_u64, |product, size| product.checked_mul(size.unsigned_abs()))
+    });
+    if n_elements.is_none_or(|n| n > MAX_VALUE_BYTES / 4) {
+        return Err(TensorError::invalid(format!(
+            "node `{}` ({}) makes a value larger than {MAX_VALUE_BYTES} bytes",
+            node.name, node.op_type
+        )));
+    }
+    Ok(())
+}
+
+/// The value of the `Constant` node that makes `name`.
+fn constant<'a>(name: &str, graph: &'a GraphProto) -> Option<&'a TensorProto> {
+    let makes = |node: &&NodeProto| node.op_type == "Constant" && node.output.iter().any(|output| output == name);
+    let node = graph.node.iter().find(makes)?;
+    node.attribute.iter().find_map(|attribute| attribute.t.as_ref())
+}
+
+fn int64s(tensor: &TensorProto) -> impl Iterator<Item = i64> {
+    let (raw, _) = tensor.raw_data.as_chunks::<8>();
+    raw.iter().map(|bytes| i64::from_le_bytes(*bytes)).chain(tensor.int64_data.iter().copied())
+}
+
+/// Decluttering computes what does not depend on the inputs, so a few bytes of
+/// file may ask for gigabytes; refused before anything is computed.
+fn check_sizes(model: &TypedModel) -> Result<(), TensorError> {
+    for node in model.nodes() {
+        for outlet in &node.outputs {
+            let element = outlet.fact.datum_type.size_of().max(1) as u64;
+            let bytes = outlet.fact.shape.iter().try_fold(element, |bytes, dim| match dim.to_i64() {
+                Ok(size) => bytes.checked_mul(u64::try_from(size).ok()?),
+                // Symbolic: bounded run by run.
+                Err(_) => Some(bytes),
+            });
+            if bytes.is_none_or(|bytes| bytes > MAX_VALUE_BYTES) {
+                return Err(TensorError::invalid(format!(
+                    "node `{}` ({}) makes a value of shape {:?}, larger than {MAX_VALUE_BYTES} bytes",
+                    node.name,
+                    node.op.name(),
+                    outlet.fact.shape
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An input dimension with neither size nor name gets a name of its own.
