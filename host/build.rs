@@ -32,8 +32,13 @@ fn components() -> Result<(), String> {
             None => built(&out_dir, detector)?,
         };
         let to = out_dir.join(format!("{detector}.wasm"));
-        std::fs::copy(&component, &to)
-            .map_err(|error| format!("copying {} to {}: {error}", component.display(), to.display()))?;
+        std::fs::copy(&component, &to).map_err(|error| {
+            format!(
+                "copying {} to {}: {error}",
+                component.display(),
+                to.display()
+            )
+        })?;
     }
     Ok(())
 }
@@ -52,14 +57,31 @@ fn prebuilt(directory: &Path, detector: &str) -> Result<PathBuf, String> {
 
 fn built(out_dir: &Path, detector: &str) -> Result<PathBuf, String> {
     let manifest_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let workspace = manifest_dir.parent().ok_or("the host crate stands in its workspace")?;
-    for source in ["wit", "Cargo.lock", "guest-models/sdk", "guest-models/builder"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    let workspace = manifest_dir
+        .parent()
+        .ok_or("the host crate stands in its workspace")?;
+    for source in [
+        "wit",
+        "Cargo.lock",
+        "guest-models/sdk",
+        "guest-models/builder",
+    ] {
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).display()
+        );
     }
     let guest = workspace.join("guest-models").join(detector);
     for source in ["src", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", guest.join(source).display());
     }
-    let mut files = build(workspace, &shared_target_dir(out_dir), detector, Artifact::Library)?;
-    files.pop().ok_or_else(|| format!("guest package `{detector}` built no component"))
+    let mut files = build(
+        workspace,
+        &shared_target_dir(out_dir),
+        detector,
+        Artifact::Library,
+    )?;
+    files
+        .pop()
+        .ok_or_else(|| format!("guest package `{detector}` built no component"))
 }

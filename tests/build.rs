@@ -10,14 +10,30 @@ use trommel_guest_builder::{Artifact, build, shared_target_dir};
 fn main() {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let manifest_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let workspace = manifest_dir.parent().expect("the tests stand in their workspace");
-    for source in ["wit", "Cargo.lock", "guest-models/sdk", "guest-models/builder", "guest-models/misbehaving"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    let workspace = manifest_dir
+        .parent()
+        .expect("the tests stand in their workspace");
+    for source in [
+        "wit",
+        "Cargo.lock",
+        "guest-models/sdk",
+        "guest-models/builder",
+        "guest-models/misbehaving",
+    ] {
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).display()
+        );
     }
     let guests = guests(&workspace.join("guest-models/misbehaving/guests"));
     let names: Vec<&str> = guests.iter().map(String::as_str).collect();
     let target_dir = shared_target_dir(&out_dir);
-    let files = build(workspace, &target_dir, "misbehaving", Artifact::Examples(&names));
+    let files = build(
+        workspace,
+        &target_dir,
+        "misbehaving",
+        Artifact::Examples(&names),
+    );
     let files = files.unwrap_or_else(|error| panic!("{error}"));
     let mut table = String::from("&[\n");
     for (name, file) in names.iter().zip(files) {
@@ -32,7 +48,11 @@ fn main() {
 /// Every guest by the name of its file, in the spelling of a plugin's name.
 fn guests(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).expect("the guests' folder is there");
-    let name = |file: fs::DirEntry| file.path().file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
+    let name = |file: fs::DirEntry| {
+        file.path()
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().replace('_', "-"))
+    };
     let mut names: Vec<String> = files.filter_map(|file| name(file.ok()?)).collect();
     names.sort();
     names

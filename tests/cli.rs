@@ -17,7 +17,9 @@ struct Ran {
 
 impl Ran {
     fn objects(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
         self.out.lines().map(parse).collect()
     }
 }
@@ -81,7 +83,11 @@ fn the_readme_shows_what_check_prints() {
 fn json_lines_are_answered_one_by_one_in_their_order() {
     let mut input = String::new();
     for n in 0..2000 {
-        let text = if n % 3 == 0 { "WINNER! Claim your free prize now, call 09061701461" } else { "see you at seven" };
+        let text = if n % 3 == 0 {
+            "WINNER! Claim your free prize now, call 09061701461"
+        } else {
+            "see you at seven"
+        };
         input.push_str(&format!("{{\"id\":\"{n}\",\"text\":\"{text}\"}}\n"));
     }
     let ran = trommel(&["check", "-", "--format", "jsonl"], &input);
@@ -97,18 +103,42 @@ fn json_lines_are_answered_one_by_one_in_their_order() {
 
 #[test]
 fn an_answer_holds_all_that_led_to_it() {
-    let ran = trommel(&["check", "--format", "jsonl", "--text", "WINNER! Claim your free prize now, call 09061701461"], "");
+    let ran = trommel(
+        &[
+            "check",
+            "--format",
+            "jsonl",
+            "--text",
+            "WINNER! Claim your free prize now, call 09061701461",
+        ],
+        "",
+    );
     let object = &ran.objects()[0];
     let rule = &object["rules"][0];
-    assert!(rule["name"].is_string() && rule["reason"].is_string(), "{object}");
+    assert!(
+        rule["name"].is_string() && rule["reason"].is_string(),
+        "{object}"
+    );
     let signal = &object["signals"][0];
-    assert_eq!((signal["detector"].as_str(), signal["label"].as_str()), (Some("spam-text"), Some("spam")));
-    assert!(signal["revision"].as_str().unwrap().starts_with("sha256:"), "{object}");
-    assert!(signal["score"].is_number() && signal["probability"].as_f64().unwrap() > 0.98, "{object}");
+    assert_eq!(
+        (signal["detector"].as_str(), signal["label"].as_str()),
+        (Some("spam-text"), Some("spam"))
+    );
+    assert!(
+        signal["revision"].as_str().unwrap().starts_with("sha256:"),
+        "{object}"
+    );
+    assert!(
+        signal["score"].is_number() && signal["probability"].as_f64().unwrap() > 0.98,
+        "{object}"
+    );
     assert_eq!(signal["evidence"][0]["kind"], "span");
     assert_eq!(object["lineup"]["spam-text"], signal["revision"]);
     assert_eq!(object["degraded"], Value::Array(Vec::new()));
-    assert!(object["timings_us"]["total"].as_u64() >= object["timings_us"]["detectors"]["spam-text"].as_u64());
+    assert!(
+        object["timings_us"]["total"].as_u64()
+            >= object["timings_us"]["detectors"]["spam-text"].as_u64()
+    );
 }
 
 #[test]
@@ -116,14 +146,27 @@ fn bad_lines_are_named_with_number_and_reason_and_the_rest_goes_on() {
     let input = "{\"id\":\"a\",\"text\":\"hello\"}\n\nnot json\n{\"id\":\"b\"}\n{\"text\":\"no id\"}\n{\"id\":\"c\",\"text\":\"bye\"}";
     let ran = trommel(&["check", "-", "--format", "jsonl"], input);
     assert_eq!(ran.code, 3);
-    let ids: Vec<Value> = ran.objects().iter().map(|object| object["id"].clone()).collect();
+    let ids: Vec<Value> = ran
+        .objects()
+        .iter()
+        .map(|object| object["id"].clone())
+        .collect();
     assert_eq!(ids, ["a", "-:3", "-:4", "-:5", "c"]);
-    let error = |n: usize| ran.objects()[n]["error"].as_str().expect("an error").to_owned();
+    let error = |n: usize| {
+        ran.objects()[n]["error"]
+            .as_str()
+            .expect("an error")
+            .to_owned()
+    };
     assert!(error(1).contains("expected"), "{}", error(1));
     assert!(error(2).contains("the item is empty"), "{}", error(2));
     assert!(error(3).contains("missing field `id`"), "{}", error(3));
     assert!(ran.objects()[1].get("verdict").is_none());
-    for named in ["not judged: -:3: ", "not judged: -:4: ", "not judged: -:5: "] {
+    for named in [
+        "not judged: -:3: ",
+        "not judged: -:4: ",
+        "not judged: -:5: ",
+    ] {
         assert!(ran.err.contains(named), "{}", ran.err);
     }
 }
@@ -138,7 +181,10 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
     };
     write("b/deep.txt", b"see you at seven");
     write("a.txt", b"hello there");
-    write("item.json", b"{\"id\":\"from-json\",\"title\":\"hi\",\"images\":[\"cat.png\"]}");
+    write(
+        "item.json",
+        b"{\"id\":\"from-json\",\"title\":\"hi\",\"images\":[\"cat.png\"]}",
+    );
     write("binary.txt", b"abc\xff\xfe");
     write("photo.JPG", b"anything");
     write(".hidden", b"\xff");
@@ -152,7 +198,10 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
         .iter()
         .map(|object| {
             let id = object["id"].as_str().unwrap().replace(path, "DIR");
-            let what = object["verdict"].as_str().or(object["error"].as_str()).unwrap();
+            let what = object["verdict"]
+                .as_str()
+                .or(object["error"].as_str())
+                .unwrap();
             format!("{id}: {}", what.replace(path, "DIR"))
         })
         .collect();
@@ -168,7 +217,10 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
         ]
     );
     let mixed = &ran.objects()[3]["unjudged"][0];
-    assert_eq!((mixed["name"].as_str(), mixed["reason"].as_str()), (Some("cat.png"), Some("images are not judged yet")));
+    assert_eq!(
+        (mixed["name"].as_str(), mixed["reason"].as_str()),
+        (Some("cat.png"), Some("images are not judged yet"))
+    );
 }
 
 #[cfg(unix)]
@@ -176,7 +228,13 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
 fn a_pipe_among_the_files_is_named_and_never_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     let ran = trommel(&["check", folder.path().to_str().unwrap()], "");
     assert_eq!(ran.code, 3);
     assert!(ran.err.contains("is no file"), "{}", ran.err);
@@ -184,15 +242,36 @@ fn a_pipe_among_the_files_is_named_and_never_waited_for() {
 
 #[test]
 fn exit_codes_tell_what_happened() {
-    let spam = ["check", "--text", "WINNER! Claim your free prize now, call 09061701461"];
+    let spam = [
+        "check",
+        "--text",
+        "WINNER! Claim your free prize now, call 09061701461",
+    ];
     let with = |more: &[&str]| trommel(&[&spam[..], more].concat(), "").code;
-    assert_eq!(with(&[]), 0, "a block is no failure unless it is asked to be");
+    assert_eq!(
+        with(&[]),
+        0,
+        "a block is no failure unless it is asked to be"
+    );
     assert_eq!(with(&["--fail-on", "block"]), 1);
     assert_eq!(with(&["--fail-on", "tag"]), 1);
-    assert_eq!(trommel(&["check", "--text", "see you at seven", "--fail-on", "tag"], "").code, 0);
+    assert_eq!(
+        trommel(
+            &["check", "--text", "see you at seven", "--fail-on", "tag"],
+            ""
+        )
+        .code,
+        0
+    );
     assert_eq!(with(&["/no/such/file"]), 3);
     assert_eq!(with(&["/no/such/file", "--fail-on", "block"]), 3);
-    for usage in [&["check"][..], &["check", "--fail-on", "maybe", "-"], &["judge"], &["check", "-", "--device", "gpu"], &["check", "-", "--device", "tpu"]] {
+    for usage in [
+        &["check"][..],
+        &["check", "--fail-on", "maybe", "-"],
+        &["judge"],
+        &["check", "-", "--device", "gpu"],
+        &["check", "-", "--device", "tpu"],
+    ] {
         let ran = trommel(usage, "");
         assert_eq!(ran.code, 2, "{usage:?}: {}", ran.err);
         assert!(!ran.err.is_empty(), "{usage:?}");
@@ -205,7 +284,20 @@ fn a_policy_of_ones_own_decides_and_a_bad_one_is_named_with_its_line() {
     let file = folder.path().join("policy.toml");
     let rule = "[[rule]]\nname = \"all\"\nwhen = { label = \"spam\", threshold = 0.0 }\naction = \"limit\"\nreason = \"test\"\n";
     fs::write(&file, rule).unwrap();
-    let check = || trommel(&["check", "--text", "hi there", "--format", "jsonl", "--policy", file.to_str().unwrap()], "");
+    let check = || {
+        trommel(
+            &[
+                "check",
+                "--text",
+                "hi there",
+                "--format",
+                "jsonl",
+                "--policy",
+                file.to_str().unwrap(),
+            ],
+            "",
+        )
+    };
     assert_eq!(check().objects()[0]["verdict"], "limit");
     fs::write(&file, rule.replace("0.0", "7")).unwrap();
     let ran = check();
@@ -217,12 +309,40 @@ fn a_policy_of_ones_own_decides_and_a_bad_one_is_named_with_its_line() {
 fn a_plugin_folder_is_loaded_instead_of_the_bundled_detectors() {
     let folder = PluginFolder::of_guest("noop", &["log"]);
     let path = folder.path().to_str().unwrap();
-    let ran = trommel(&["check", "--text", "hi", "--format", "jsonl", "--detector", path], "");
+    let ran = trommel(
+        &[
+            "check",
+            "--text",
+            "hi",
+            "--format",
+            "jsonl",
+            "--detector",
+            path,
+        ],
+        "",
+    );
     // What the component really imports is what the manifest must say.
     let ran = if ran.code == 2 {
-        let real = ran.err.split("imports [").nth(1).and_then(|rest| rest.split(']').next()).expect("the real imports").to_owned();
+        let real = ran
+            .err
+            .split("imports [")
+            .nth(1)
+            .and_then(|rest| rest.split(']').next())
+            .expect("the real imports")
+            .to_owned();
         folder.edit("imports = [\"log\"]", &format!("imports = [{real}]"));
-        trommel(&["check", "--text", "hi", "--format", "jsonl", "--detector", path], "")
+        trommel(
+            &[
+                "check",
+                "--text",
+                "hi",
+                "--format",
+                "jsonl",
+                "--detector",
+                path,
+            ],
+            "",
+        )
     } else {
         ran
     };
@@ -237,12 +357,19 @@ fn a_cache_that_cannot_be_written_is_a_warning() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let ran = trommel_with(&["check", "--text", "hi"], "", &file.path().join("below"));
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.err.contains("the compile cache cannot be used"), "{}", ran.err);
+    assert!(
+        ran.err.contains("the compile cache cannot be used"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
 fn json_is_one_array_and_colours_come_when_asked_for() {
-    let ran = trommel(&["check", "--text", "hi", "--text", "ho", "--format", "json"], "");
+    let ran = trommel(
+        &["check", "--text", "hi", "--text", "ho", "--format", "json"],
+        "",
+    );
     let array: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(array.as_array().unwrap().len(), 2);
     let plain = trommel(&["check", "--text", "hi"], "").out;
@@ -257,13 +384,21 @@ fn what_an_item_says_cannot_steer_the_terminal() {
     let ran = trommel(&["check", "-"], input);
     assert_eq!(ran.code, 3);
     for output in [&ran.out, &ran.err] {
-        assert!(!output.contains('\u{1b}') && !output.contains('\u{202e}'), "{output:?}");
+        assert!(
+            !output.contains('\u{1b}') && !output.contains('\u{202e}'),
+            "{output:?}"
+        );
     }
 }
 
 #[test]
 fn completions_and_help_are_answers() {
-    for arguments in [&["completions", "bash"][..], &["--help"], &["check", "--help"], &["--version"]] {
+    for arguments in [
+        &["completions", "bash"][..],
+        &["--help"],
+        &["check", "--help"],
+        &["--version"],
+    ] {
         let ran = trommel(arguments, "");
         assert_eq!(ran.code, 0, "{arguments:?}");
         assert!(ran.out.contains("trommel"), "{arguments:?}");

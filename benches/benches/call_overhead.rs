@@ -13,7 +13,9 @@ use trommel_benches::print_ratio;
 use trommel_tests::guests::component;
 use trommel_tests::sandbox::{Sandbox, deadline};
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, Resource, TypedFunc};
+use wasmtime::component::{
+    Component, ComponentType, InstancePre, Lift, Linker, Resource, TypedFunc,
+};
 
 /// The component as wasmtime alone runs it.
 struct Bare {
@@ -35,36 +37,59 @@ struct Failure {
 type Detect = TypedFunc<(Resource<()>, Resource<()>), (Result<(), Failure>,)>;
 
 impl Bare {
-    #[expect(clippy::disallowed_methods, reason = "nothing is imported that a no-op calls")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing is imported that a no-op calls"
+    )]
     fn new(wasm: &[u8]) -> Self {
         let mut config = Engine::pool_config(&trommel::engine::EngineOptions::default());
         config.concurrency_support(false);
         let engine = wasmtime::Engine::new(&config).expect("the pool fits");
         let component = Component::from_binary(&engine, wasm).expect("a good component");
         let mut linker = Linker::new(&engine);
-        linker.define_unknown_imports_as_traps(&component).expect("resources and functions");
+        linker
+            .define_unknown_imports_as_traps(&component)
+            .expect("resources and functions");
         let pre = linker.instantiate_pre(&component).expect("all is defined");
         Self { engine, pre }
     }
 
     async fn call(&self) {
         let mut store = Store::new(&self.engine, ());
-        let instance = self.pre.instantiate_async(&mut store).await.expect("it starts");
-        let detection = instance.get_export_index(&mut store, None, "trommel:detector/detection@0.1.0");
-        let detect = instance.get_export_index(&mut store, detection.as_ref(), "detect").expect("exported");
-        let detect: Detect = instance.get_typed_func(&mut store, detect).expect("the contract's type");
+        let instance = self
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .expect("it starts");
+        let detection =
+            instance.get_export_index(&mut store, None, "trommel:detector/detection@0.1.0");
+        let detect = instance
+            .get_export_index(&mut store, detection.as_ref(), "detect")
+            .expect("exported");
+        let detect: Detect = instance
+            .get_typed_func(&mut store, detect)
+            .expect("the contract's type");
         let handles = (Resource::new_borrow(0), Resource::new_borrow(0));
-        let (answer,) = detect.call_async(&mut store, handles).await.expect("it returns");
+        let (answer,) = detect
+            .call_async(&mut store, handles)
+            .await
+            .expect("it returns");
         assert!(answer.is_ok());
     }
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime")
 }
 
 async fn call(sandbox: &Sandbox, item: &Arc<Item>) {
-    let call = sandbox.engine.detect(&sandbox.detector, item, deadline(Duration::from_secs(1))).await;
+    let call = sandbox
+        .engine
+        .detect(&sandbox.detector, item, deadline(Duration::from_secs(1)))
+        .await;
     assert!(call.outcome.is_ok());
 }
 
@@ -83,8 +108,20 @@ fn call_overhead(criterion: &mut Criterion) {
     print_ratio(
         ("bare wasmtime", "engine"),
         5_000,
-        |n| runtime.block_on(async { for _ in 0..n { bare.call().await } }),
-        |n| runtime.block_on(async { for _ in 0..n { call(&sandbox, &item).await } }),
+        |n| {
+            runtime.block_on(async {
+                for _ in 0..n {
+                    bare.call().await
+                }
+            })
+        },
+        |n| {
+            runtime.block_on(async {
+                for _ in 0..n {
+                    call(&sandbox, &item).await
+                }
+            })
+        },
     );
 }
 

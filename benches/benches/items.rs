@@ -31,28 +31,46 @@ async fn judge(host: &Arc<Host>, items: &[Arc<Item>], n_cores: usize) {
             }
         })
     });
-    tasks.buffered(TASKS_PER_CORE * n_cores).for_each(|task| async { task.expect("no task panics") }).await;
+    tasks
+        .buffered(TASKS_PER_CORE * n_cores)
+        .for_each(|task| async { task.expect("no task panics") })
+        .await;
 }
 
 #[expect(clippy::print_stdout, reason = "a bench shows what it measured")]
 fn items(criterion: &mut Criterion) {
     let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = Runtime::new().expect("a runtime");
-    let host = Arc::new(Host::builder().bundled_detectors().build().expect("the bundled detectors load"));
+    let host = Arc::new(
+        Host::builder()
+            .bundled_detectors()
+            .build()
+            .expect("the bundled detectors load"),
+    );
     let n_items = if is_trial() { 32 } else { 20_000 };
-    let items: Vec<_> = messages(n_items).into_iter().map(|text| Arc::new(Item::from_text("", text))).collect();
+    let items: Vec<_> = messages(n_items)
+        .into_iter()
+        .map(|text| Arc::new(Item::from_text("", text)))
+        .collect();
     let mut group = criterion.benchmark_group("items");
-    group.sample_size(10).throughput(Throughput::Elements(n_items as u64));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(n_items as u64));
     group.bench_function(format!("spam_text_{n_cores}_cores"), |bencher| {
         bencher.iter(|| runtime.block_on(judge(&host, &items, n_cores)));
     });
     group.finish();
     let mut seconds: Vec<f64> = (0..if is_trial() { 1 } else { 5 })
-        .map(|_| per_iteration(1, |_| runtime.block_on(judge(&host, &items, n_cores))).as_secs_f64())
+        .map(|_| {
+            per_iteration(1, |_| runtime.block_on(judge(&host, &items, n_cores))).as_secs_f64()
+        })
         .collect();
     seconds.sort_by(f64::total_cmp);
     let per_second = n_items as f64 / seconds[seconds.len() / 2];
-    println!("spam-text on {n_cores} cores: {per_second:.0} items per second (median of {} rounds of {n_items})", seconds.len());
+    println!(
+        "spam-text on {n_cores} cores: {per_second:.0} items per second (median of {} rounds of {n_items})",
+        seconds.len()
+    );
 }
 
 criterion_group!(benches, items);

@@ -30,7 +30,10 @@ pub fn print_ratio(
     let n = if is_trial() { 1 } else { n };
     let (mut of_baseline, mut of_subject, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..if is_trial() { 1 } else { ROUNDS } {
-        let (a, b) = (per_iteration(n, &mut baseline), per_iteration(n, &mut subject));
+        let (a, b) = (
+            per_iteration(n, &mut baseline),
+            per_iteration(n, &mut subject),
+        );
         of_baseline.push(a.as_secs_f64());
         of_subject.push(b.as_secs_f64());
         ratios.push(b.as_secs_f64() / a.as_secs_f64());
@@ -55,25 +58,41 @@ fn median(values: &mut [f64]) -> f64 {
 /// own making and the same every time; about one in five is a lure.
 pub fn messages(n: usize) -> Vec<String> {
     const CHAT: [&str; 12] = [
-        "are you coming to the match on saturday", "I left the keys with the neighbour", "mum says dinner is at seven",
-        "the bus was late again so start without me", "can you send me the notes from today", "happy birthday, see you tonight",
-        "ok", "did the parcel arrive yet?", "I'll call you when the meeting is over", "that film was better than I thought",
-        "remember to water the plants", "thanks for the lift home yesterday",
+        "are you coming to the match on saturday",
+        "I left the keys with the neighbour",
+        "mum says dinner is at seven",
+        "the bus was late again so start without me",
+        "can you send me the notes from today",
+        "happy birthday, see you tonight",
+        "ok",
+        "did the parcel arrive yet?",
+        "I'll call you when the meeting is over",
+        "that film was better than I thought",
+        "remember to water the plants",
+        "thanks for the lift home yesterday",
     ];
     const LURE: [&str; 6] = [
-        "WINNER! claim your free prize now", "call 09061234567 today", "your loan is approved, reply YES",
-        "text STOP to end, 150p per message", "exclusive offer ends tonight", "click http://prize.example/claim",
+        "WINNER! claim your free prize now",
+        "call 09061234567 today",
+        "your loan is approved, reply YES",
+        "text STOP to end, 150p per message",
+        "exclusive offer ends tonight",
+        "click http://prize.example/claim",
     ];
     let mut state = 1_u64;
     let mut next = move |bound: usize| {
         // Knuth's MMIX generator; the high bits are the good ones.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % bound
     };
     let mut message = || {
         let phrases: &[&str] = if next(5) == 0 { &LURE } else { &CHAT };
         let n_phrases = 1 + next(4);
-        let chosen: Vec<&str> = (0..n_phrases).map(|_| phrases[next(phrases.len())]).collect();
+        let chosen: Vec<&str> = (0..n_phrases)
+            .map(|_| phrases[next(phrases.len())])
+            .collect();
         chosen.join(". ")
     };
     (0..n).map(|_| message()).collect()

@@ -60,7 +60,10 @@ impl Calibrator {
             what,
         };
         if let Some(at) = long_key(text) {
-            return Err(error(at, "this key is too long; write an inline table".to_owned()));
+            return Err(error(
+                at,
+                "this key is too long; write an inline table".to_owned(),
+            ));
         }
         let raw: RawFile = toml::from_str(text).map_err(|problem| {
             let at = problem.span().map_or(0, |span| span.start);
@@ -75,11 +78,19 @@ impl Calibrator {
                 intercept,
             } = entry.into_inner();
             if !(slope.is_finite() && slope > 0.0 && intercept.is_finite()) {
-                return Err(error(at, format!("calibrator of `{label}`: slope is a positive and intercept a finite number; fit it again")));
+                return Err(error(
+                    at,
+                    format!(
+                        "calibrator of `{label}`: slope is a positive and intercept a finite number; fit it again"
+                    ),
+                ));
             }
             let map = Logistic { slope, intercept };
             if maps.insert(Label::from(label.as_str()), map).is_some() {
-                return Err(error(at, format!("label `{label}` has a second calibrator; remove one")));
+                return Err(error(
+                    at,
+                    format!("label `{label}` has a second calibrator; remove one"),
+                ));
             }
         }
         Ok(Self(maps))
@@ -103,7 +114,8 @@ impl Calibrator {
 mod tests {
     use super::*;
 
-    const FILE: &str = "[[calibrator]]\nlabel = \"spam\"\nkind = \"logistic\"\nslope = 2.0\nintercept = -1.0\n";
+    const FILE: &str =
+        "[[calibrator]]\nlabel = \"spam\"\nkind = \"logistic\"\nslope = 2.0\nintercept = -1.0\n";
 
     #[test]
     fn a_score_becomes_the_probability_its_logit_says() {
@@ -116,15 +128,27 @@ mod tests {
     #[test]
     fn the_largest_scores_stay_probabilities() {
         let calibrator = Calibrator::parse("c.toml", FILE).unwrap();
-        let of = |score| calibrator.probability(&"spam".into(), score).map(Probability::get);
+        let of = |score| {
+            calibrator
+                .probability(&"spam".into(), score)
+                .map(Probability::get)
+        };
         assert_eq!((of(f32::MAX), of(f32::MIN)), (Some(1.0), Some(0.0)));
     }
 
     #[test]
     fn a_calibrator_that_would_turn_scores_round_is_refused_with_its_line() {
         for (from, to, expected) in [
-            ("slope = 2.0", "slope = -2.0", "c.toml:1: calibrator of `spam`: slope is a positive"),
-            ("slope = 2.0", "slope = nan", "c.toml:1: calibrator of `spam`: slope is a positive"),
+            (
+                "slope = 2.0",
+                "slope = -2.0",
+                "c.toml:1: calibrator of `spam`: slope is a positive",
+            ),
+            (
+                "slope = 2.0",
+                "slope = nan",
+                "c.toml:1: calibrator of `spam`: slope is a positive",
+            ),
             ("slope = 2.0", "slop = 2.0", "unknown field `slop`"),
             ("\"logistic\"", "\"magic\"", "unknown variant `magic`"),
         ] {
@@ -132,6 +156,9 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
         }
         let error = Calibrator::parse("c.toml", &FILE.repeat(2)).unwrap_err();
-        assert_eq!(error.to_string(), "c.toml:6: label `spam` has a second calibrator; remove one");
+        assert_eq!(
+            error.to_string(),
+            "c.toml:6: label `spam` has a second calibrator; remove one"
+        );
     }
 }

@@ -14,7 +14,10 @@ pub type Attributes = BTreeMap<String, Attribute>;
 
 /// One value that came with an item.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "an attribute is a text, a number, true or false")]
+#[serde(
+    untagged,
+    expecting = "an attribute is a text, a number, true or false"
+)]
 pub enum Attribute {
     /// Yes or no, such as whether the account is verified.
     Flag(bool),
@@ -192,8 +195,8 @@ impl Item {
     /// a labelled set are items too. Parts are counted in the order title,
     /// text, links, images.
     pub fn from_json(json: &[u8]) -> Result<Self, IntakeError> {
-        let raw: RawItem = serde_json::from_slice(json)
-            .map_err(|error| IntakeError::Json(error.to_string()))?;
+        let raw: RawItem =
+            serde_json::from_slice(json).map_err(|error| IntakeError::Json(error.to_string()))?;
         let mut item = Self {
             id: match raw.id {
                 RawId::Text(id) => id,
@@ -315,7 +318,8 @@ mod tests {
 
     #[test]
     fn parts_are_counted_title_text_links_images() {
-        let json = br#"{"id":7,"images":["a.png"],"text":"t","links":["l"],"title":"T","label":"x"}"#;
+        let json =
+            br#"{"id":7,"images":["a.png"],"text":"t","links":["l"],"title":"T","label":"x"}"#;
         let item = Item::from_json(json).unwrap();
         let names: Vec<_> = item.parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["title", "text", "link", "image"]);
@@ -336,7 +340,10 @@ mod tests {
             (br#"{"text":"hi"}"#, "missing field `id`"),
             (br#"{"id":"a""#, "EOF"),
             (br#"[1]"#, "an item is a JSON object"),
-            (br#"{"id":[],"text":""}"#, "`id` is a text or a whole number"),
+            (
+                br#"{"id":[],"text":""}"#,
+                "`id` is a text or a whole number",
+            ),
         ] {
             let error = Item::from_json(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -350,7 +357,10 @@ mod tests {
             ..ItemBounds::default()
         };
         let error = Item::from_text("", "12345678").check(&bounds).unwrap_err();
-        assert!(error.to_string().contains("12 bytes of text, at most 10"), "{error}");
+        assert!(
+            error.to_string().contains("12 bytes of text, at most 10"),
+            "{error}"
+        );
         Item::from_text("", "123456").check(&bounds).unwrap();
     }
 

@@ -65,8 +65,16 @@ impl Host {
         let start = now();
         item.check(&self.bounds)?;
         let by = by.min(start + self.deadline);
-        let asked: Vec<&Loaded> = self.detectors.iter().filter(|loaded| asks(loaded, item)).collect();
-        let calls = join_all(asked.iter().map(|loaded| self.engine.detect(&loaded.detector, item, by)));
+        let asked: Vec<&Loaded> = self
+            .detectors
+            .iter()
+            .filter(|loaded| asks(loaded, item))
+            .collect();
+        let calls = join_all(
+            asked
+                .iter()
+                .map(|loaded| self.engine.detect(&loaded.detector, item, by)),
+        );
         let mut report = Report::default();
         for (loaded, call) in asked.iter().zip(calls.await) {
             report.add(loaded, call);
@@ -83,7 +91,12 @@ impl Host {
             signals: report.signals,
             degraded: report.degraded,
             unjudged: self.unjudged(item),
-            lineup: Lineup(self.detectors.iter().map(|loaded| (loaded.detector.id().clone(), loaded.detector.revision())).collect()),
+            lineup: Lineup(
+                self.detectors
+                    .iter()
+                    .map(|loaded| (loaded.detector.id().clone(), loaded.detector.revision()))
+                    .collect(),
+            ),
             timings: Timings {
                 detectors: report.took,
                 total: start.elapsed(),
@@ -98,14 +111,25 @@ impl Host {
         for loaded in &self.detectors {
             for golden in &loaded.golden {
                 let item = Arc::new(Item::from_text(&golden.name, &golden.text));
-                let call = self.engine.detect(&loaded.detector, &item, now() + self.deadline).await;
+                let call = self
+                    .engine
+                    .detect(&loaded.detector, &item, now() + self.deadline)
+                    .await;
                 let score = call.outcome.map(|findings| {
                     let of_label = |signal: &&RawSignal| signal.label.as_str() == golden.label;
-                    findings.signals.iter().find(of_label).map(|signal| signal.score)
+                    findings
+                        .signals
+                        .iter()
+                        .find(of_label)
+                        .map(|signal| signal.score)
                 });
                 let wrong = match score {
-                    Ok(Some(score)) if golden.at_least.is_some_and(|least| score < least) => format!("scores {score}, less than it must"),
-                    Ok(Some(score)) if golden.at_most.is_some_and(|most| score > most) => format!("scores {score}, more than it may"),
+                    Ok(Some(score)) if golden.at_least.is_some_and(|least| score < least) => {
+                        format!("scores {score}, less than it must")
+                    }
+                    Ok(Some(score)) if golden.at_most.is_some_and(|most| score > most) => {
+                        format!("scores {score}, more than it may")
+                    }
                     Ok(Some(_)) => continue,
                     Ok(None) => "gets no score".to_owned(),
                     Err(fault) => fault.to_string(),
@@ -118,7 +142,11 @@ impl Host {
                 ));
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(failed) }
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(failed)
+        }
     }
 
     /// The loaded detectors, in the order they were given.
@@ -129,7 +157,11 @@ impl Host {
     fn states(&self, report: &Report) -> Vec<(DetectorId, DetectorState)> {
         let state = |loaded: &Loaded| {
             let id = loaded.detector.id();
-            let state = if report.degraded.iter().any(|degraded| degraded.detector == *id) {
+            let state = if report
+                .degraded
+                .iter()
+                .any(|degraded| degraded.detector == *id)
+            {
                 DetectorState::Degraded
             } else if report.took.contains_key(id) {
                 DetectorState::Answered
@@ -186,7 +218,8 @@ impl Report {
             self.signals.push(Signal {
                 detector: id.clone(),
                 revision: loaded.detector.revision(),
-                probability: probability.expect("every declared label is calibrated, scores are finite"),
+                probability: probability
+                    .expect("every declared label is calibrated, scores are finite"),
                 label: raw.label,
                 score: raw.score,
                 evidence: raw.evidence,
@@ -197,7 +230,12 @@ impl Report {
 
 /// Hands a detector's log lines to whatever subscriber the embedder installed.
 fn log_lines(detector: &DetectorId, call: &Call) {
-    for LogLine { level, message, fields } in &call.log {
+    for LogLine {
+        level,
+        message,
+        fields,
+    } in &call.log
+    {
         // `tracing` wants each level spelled out.
         macro_rules! line {
             ($level:expr) => {

@@ -33,7 +33,12 @@ impl Device for CountingDevice {
         self.inner.name()
     }
 
-    fn upload(&self, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Arc<dyn Storage>, TensorError> {
+    fn upload(
+        &self,
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> Result<Arc<dyn Storage>, TensorError> {
         self.inner.upload(dtype, shape, bytes)
     }
 

@@ -11,7 +11,9 @@ pub const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/guests.rs"
 /// When there is no such guest.
 pub fn component(name: &str) -> &'static [u8] {
     let guest = ALL.iter().find(|(known, _)| *known == name);
-    guest.unwrap_or_else(|| panic!("no guest is called `{name}`")).1
+    guest
+        .unwrap_or_else(|| panic!("no guest is called `{name}`"))
+        .1
 }
 
 /// A component from its text.

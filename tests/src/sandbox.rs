@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trommel::engine::{Call, Detector, DetectorParts, Engine, EngineOptions, LoadError, Limits, ModelParts};
+use trommel::engine::{
+    Call, Detector, DetectorParts, Engine, EngineOptions, Limits, LoadError, ModelParts,
+};
 use trommel::item::{Item, PartKind};
 use trommel::revision::RevisionId;
 use trommel_tensor::{CpuDevice, CpuOptions};
@@ -32,7 +34,11 @@ impl Sandbox {
     /// # Panics
     ///
     /// When the machine gives no threads.
-    pub fn with_options(component: &[u8], limits: Limits, options: EngineOptions) -> Result<Self, LoadError> {
+    pub fn with_options(
+        component: &[u8],
+        limits: Limits,
+        options: EngineOptions,
+    ) -> Result<Self, LoadError> {
         let device = CpuDevice::new(&CpuOptions::default()).expect("threads");
         let engine = Engine::new(Arc::new(device), options)?;
         let detector = engine.assemble(DetectorParts {
@@ -58,7 +64,9 @@ impl Sandbox {
 
     /// Shows it one item that must be done within `time`.
     pub async fn detect_by(&self, item: Item, time: Duration) -> Call {
-        self.engine.detect(&self.detector, &Arc::new(item), deadline(time)).await
+        self.engine
+            .detect(&self.detector, &Arc::new(item), deadline(time))
+            .await
     }
 
     /// Shows it one text.
@@ -68,7 +76,10 @@ impl Sandbox {
 }
 
 /// `time` from now.
-#[expect(clippy::disallowed_methods, reason = "the engine's deadlines are wall-clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the engine's deadlines are wall-clock"
+)]
 pub fn deadline(time: Duration) -> Instant {
     Instant::now() + time
 }

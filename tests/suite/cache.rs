@@ -30,8 +30,15 @@ fn a_component_is_compiled_once_and_then_loaded() {
     };
     let written = fs::metadata(file).unwrap().modified().unwrap();
     let imports = cache.component(&engine, component("noop")).unwrap();
-    assert_eq!(imports.imports(), engine.compile(component("noop")).unwrap().imports());
-    assert_eq!(fs::metadata(file).unwrap().modified().unwrap(), written, "it was compiled again");
+    assert_eq!(
+        imports.imports(),
+        engine.compile(component("noop")).unwrap().imports()
+    );
+    assert_eq!(
+        fs::metadata(file).unwrap().modified().unwrap(),
+        written,
+        "it was compiled again"
+    );
     cache.component(&engine, component("spins")).unwrap();
     assert_eq!(files(folder.path()).len(), 2);
 }
@@ -66,7 +73,9 @@ fn a_refused_component_leaves_nothing_in_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let (cache, engine) = (CompileCache::at(folder.path()), engine());
     let whole = component("noop");
-    cache.component(&engine, &whole[..whole.len() / 2]).unwrap_err();
+    cache
+        .component(&engine, &whole[..whole.len() / 2])
+        .unwrap_err();
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
 
@@ -74,5 +83,9 @@ fn a_refused_component_leaves_nothing_in_the_cache() {
 fn a_cache_that_cannot_be_written_is_no_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let cache = CompileCache::at(&file.path().join("below-a-file"));
-    Host::builder().compile_cache(cache).bundled_detectors().build().unwrap();
+    Host::builder()
+        .compile_cache(cache)
+        .bundled_detectors()
+        .build()
+        .unwrap();
 }

@@ -63,10 +63,16 @@ async fn every_limit_lets_through_what_it_allows_and_stops_what_it_does_not() {
     let text = std::fs::read_to_string(file).expect("the cases are there");
     let cases: Cases = toml::from_str(&text).expect("the cases are cases");
     for case in cases.case {
-        let sandbox = Sandbox::new(component("scripted"), case.limits.limits()).expect("the guest loads");
+        let sandbox =
+            Sandbox::new(component("scripted"), case.limits.limits()).expect("the guest loads");
         let call = sandbox.script(&case.script).await;
         case.check(&call);
-        assert_eq!(sandbox.detector.account().tensors(), 0, "{}: the call's tensors are freed", case.name);
+        assert_eq!(
+            sandbox.detector.account().tensors(),
+            0,
+            "{}: the call's tensors are freed",
+            case.name
+        );
     }
 }
 
@@ -79,7 +85,12 @@ impl Case {
             (Err(fault), None, Some(expected)) => {
                 let said = fault.to_string();
                 assert!(said.contains(expected.as_str()), "{}: {said}", self.name);
-                assert_eq!(Some(fault.blame().to_string()), self.blame, "{}: {said}", self.name);
+                assert_eq!(
+                    Some(fault.blame().to_string()),
+                    self.blame,
+                    "{}: {said}",
+                    self.name
+                );
             }
             (outcome, ..) => panic!("{}: {outcome:?}", self.name),
         }
@@ -101,7 +112,10 @@ async fn a_table_grows_to_its_limit_and_no_further() {
             Ok(_) => assert!(grows, "{size}"),
             Err(fault) => {
                 assert!(!grows, "{fault}");
-                assert_eq!(fault.to_string(), "wants 101 table elements, its limit is 100; hold less");
+                assert_eq!(
+                    fault.to_string(),
+                    "wants 101 table elements, its limit is 100; hold less"
+                );
             }
         }
     }
@@ -114,8 +128,13 @@ async fn a_start_function_that_spins_is_refused_at_load() {
         ..Limits::DEFAULT
     };
     let module = "(func $spin (loop $again (br $again))) (start $spin)";
-    let error = Sandbox::new(&by_hand(module, ""), limits).unwrap_err().to_string();
-    assert!(error.starts_with("the component cannot start: was still computing when its 50ms were up"), "{error}");
+    let error = Sandbox::new(&by_hand(module, ""), limits)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("the component cannot start: was still computing when its 50ms were up"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -125,8 +144,13 @@ async fn memory_that_a_component_starts_with_counts_too() {
         ..Limits::DEFAULT
     };
     let text = by_hand_text("", "").replace("(export \"memory\") 1)", "(export \"memory\") 32)");
-    let error = Sandbox::new(&from_text(&text), limits).unwrap_err().to_string();
-    assert!(error.contains("2097152 bytes of memory, its limit is 1048576"), "{error}");
+    let error = Sandbox::new(&from_text(&text), limits)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("2097152 bytes of memory, its limit is 1048576"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -149,7 +173,10 @@ async fn the_items_deadline_ends_a_call_before_its_own_does() {
     let item = trommel::item::Item::from_text("a", "spin");
     let call = sandbox.detect_by(item, Duration::from_millis(30)).await;
     let fault = call.outcome.unwrap_err();
-    assert!(matches!(fault, Fault::Spun { budget } if budget <= Duration::from_millis(30)), "{fault}");
+    assert!(
+        matches!(fault, Fault::Spun { budget } if budget <= Duration::from_millis(30)),
+        "{fault}"
+    );
     assert_eq!(fault.blame(), Blame::Guest);
 }
 
@@ -163,7 +190,8 @@ async fn when_every_place_is_taken_a_call_waits_until_its_deadline_and_is_the_ho
         deadline: Duration::from_millis(400),
         ..Limits::DEFAULT
     };
-    let sandbox = Sandbox::with_options(component("scripted"), limits, options).expect("the guest loads");
+    let sandbox =
+        Sandbox::with_options(component("scripted"), limits, options).expect("the guest loads");
     let item = |text: &str| trommel::item::Item::from_text("a", text);
     let (spinning, waiting) = tokio::join!(
         sandbox.detect_by(item("spin"), Duration::from_secs(5)),
@@ -172,8 +200,17 @@ async fn when_every_place_is_taken_a_call_waits_until_its_deadline_and_is_the_ho
     assert_eq!(spinning.outcome.unwrap_err().blame(), Blame::Guest);
     let fault = waiting.outcome.unwrap_err();
     assert_eq!(fault.blame(), Blame::Host);
-    assert!(fault.to_string().contains("no place for the call was free in time"), "{fault}");
-    sandbox.script("signal spam 1").await.outcome.expect("the place is free again");
+    assert!(
+        fault
+            .to_string()
+            .contains("no place for the call was free in time"),
+        "{fault}"
+    );
+    sandbox
+        .script("signal spam 1")
+        .await
+        .outcome
+        .expect("the place is free again");
 }
 
 #[tokio::test]
@@ -182,11 +219,16 @@ async fn a_dropped_call_frees_its_place_and_its_tensors() {
         max_calls: 1,
         ..Default::default()
     };
-    let sandbox = Sandbox::with_options(component("scripted"), Limits::DEFAULT, options).expect("the guest loads");
+    let sandbox = Sandbox::with_options(component("scripted"), Limits::DEFAULT, options)
+        .expect("the guest loads");
     let weights = sandbox.detector.account().bytes();
     let call = sandbox.script("tensor 100000\nspin");
     let given_up = tokio::time::timeout(Duration::from_millis(30), call).await;
     assert!(given_up.is_err(), "the call was still spinning");
     assert_eq!(sandbox.detector.account().bytes(), weights);
-    sandbox.script("signal spam 1").await.outcome.expect("the place is free again");
+    sandbox
+        .script("signal spam 1")
+        .await
+        .outcome
+        .expect("the place is free again");
 }

@@ -38,8 +38,14 @@ fn a_truncated_component_is_refused_with_what_to_do() {
     let whole = component("noop");
     for length in [whole.len() / 2, whole.len() - 1, 9] {
         let error = refused(&whole[..length]);
-        assert!(error.starts_with("the component does not compile: "), "{error}");
-        assert!(error.ends_with("is the file whole, and within this host's limits? build it again"), "{error}");
+        assert!(
+            error.starts_with("the component does not compile: "),
+            "{error}"
+        );
+        assert!(
+            error.ends_with("is the file whole, and within this host's limits? build it again"),
+            "{error}"
+        );
     }
 }
 
@@ -56,19 +62,38 @@ fn a_component_that_imports_wasi_is_refused_with_the_target_to_build_for() {
 
 #[test]
 fn an_import_that_the_contract_lacks_is_refused_with_what_it_offers() {
-    let import = |name: &str| refused(&from_text(&format!(r#"(component (import "{name}" (instance)))"#)));
-    for name in ["trommel:detector/clocks@0.1.0", "acme:secrets/vault@1.0.0", "env"] {
+    let import = |name: &str| {
+        refused(&from_text(&format!(
+            r#"(component (import "{name}" (instance)))"#
+        )))
+    };
+    for name in [
+        "trommel:detector/clocks@0.1.0",
+        "acme:secrets/vault@1.0.0",
+        "env",
+    ] {
         let error = import(name);
-        assert!(error.contains(&format!("imports `{name}`, which the contract 0.1.0 does not offer")), "{error}");
+        assert!(
+            error.contains(&format!(
+                "imports `{name}`, which the contract 0.1.0 does not offer"
+            )),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn a_core_module_and_a_component_without_detection_are_told_apart() {
     let error = refused(&from_text("(module)"));
-    assert!(error.starts_with("this is a core module, not a component"), "{error}");
+    assert!(
+        error.starts_with("this is a core module, not a component"),
+        "{error}"
+    );
     let error = refused(&from_text("(component)"));
-    assert!(error.starts_with("the component does not export `trommel:detector/detection@0.1.0`"), "{error}");
+    assert!(
+        error.starts_with("the component does not export `trommel:detector/detection@0.1.0`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -81,7 +106,10 @@ fn a_component_whose_types_do_not_match_is_refused() {
             (instance $detection (export "detect" (func $detect)))
             (export "trommel:detector/detection@0.1.0" (instance $detection)))"#,
     ));
-    assert!(error.starts_with("the component does not fit contract 0.1.0"), "{error}");
+    assert!(
+        error.starts_with("the component does not fit contract 0.1.0"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -91,7 +119,12 @@ fn a_component_larger_than_the_bound_is_refused_before_it_is_compiled() {
         ..EngineOptions::default()
     };
     let error = Sandbox::with_options(component("noop"), Limits::DEFAULT, options).unwrap_err();
-    assert!(error.to_string().ends_with("at most 1000 are taken; leave weights and tables to models"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("at most 1000 are taken; leave weights and tables to models"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -124,28 +157,92 @@ fn noop_imports() -> Vec<String> {
     let device = trommel_tensor::CpuDevice::new(&trommel_tensor::CpuOptions::default()).unwrap();
     let engine = Engine::new(std::sync::Arc::new(device), EngineOptions::default()).unwrap();
     let component = engine.compile(component("noop")).unwrap();
-    component.imports().iter().map(ToString::to_string).collect()
+    component
+        .imports()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
 fn every_mistake_in_a_manifest_is_named_with_its_line() {
     for (from, to, expected) in [
-        ("name = \"noop\"", "name = \"No Op\"", "plugin.toml:2: a plugin's name is"),
-        ("version = \"0.1.0\"", "version = \"one\"", "plugin.toml:3: not a version"),
-        ("contract = \"0.1.0\"", "contract = \"0.9.0\"", "plugin.toml:4: the plugin speaks contract 0.9.0, this host speaks 0.1.0"),
-        ("component = \"noop.wasm\"", "component = \"../noop.wasm\"", "plugin.toml:5: a file is named plainly"),
-        ("component = \"noop.wasm\"", "component = \"other.wasm\"", "other.wasm: is not there"),
-        ("reads = [\"text\"]", "reads = [\"smell\"]", "plugin.toml:6: unknown variant `smell`"),
-        ("reads = [\"text\"]", "reads = []", "plugin.toml:6: the plugin reads nothing"),
-        ("imports = [", "import = [", "plugin.toml:7: unknown field `import`"),
-        ("[labels.spam]", "[labels.\"Spam!\"]", "plugin.toml:9: a label is words"),
-        ("file = \"model.onnx\"", "file = \"/etc/passwd\"", "plugin.toml:12: a file is named plainly"),
-        ("sha256 = \"", "sha256 = \"x", "plugin.toml:12: sha256 of model `spam` is 64 lower-case hex digits"),
-        ("memory-mib = 8", "memory-mib = 100000", "plugin.toml:17: asks for 100000 MiB of memory, this host grants at most 256"),
-        ("memory-mib = 8", "memory-mib = 0", "plugin.toml:17: 0 MiB of memory is none at all"),
+        (
+            "name = \"noop\"",
+            "name = \"No Op\"",
+            "plugin.toml:2: a plugin's name is",
+        ),
+        (
+            "version = \"0.1.0\"",
+            "version = \"one\"",
+            "plugin.toml:3: not a version",
+        ),
+        (
+            "contract = \"0.1.0\"",
+            "contract = \"0.9.0\"",
+            "plugin.toml:4: the plugin speaks contract 0.9.0, this host speaks 0.1.0",
+        ),
+        (
+            "component = \"noop.wasm\"",
+            "component = \"../noop.wasm\"",
+            "plugin.toml:5: a file is named plainly",
+        ),
+        (
+            "component = \"noop.wasm\"",
+            "component = \"other.wasm\"",
+            "other.wasm: is not there",
+        ),
+        (
+            "reads = [\"text\"]",
+            "reads = [\"smell\"]",
+            "plugin.toml:6: unknown variant `smell`",
+        ),
+        (
+            "reads = [\"text\"]",
+            "reads = []",
+            "plugin.toml:6: the plugin reads nothing",
+        ),
+        (
+            "imports = [",
+            "import = [",
+            "plugin.toml:7: unknown field `import`",
+        ),
+        (
+            "[labels.spam]",
+            "[labels.\"Spam!\"]",
+            "plugin.toml:9: a label is words",
+        ),
+        (
+            "file = \"model.onnx\"",
+            "file = \"/etc/passwd\"",
+            "plugin.toml:12: a file is named plainly",
+        ),
+        (
+            "sha256 = \"",
+            "sha256 = \"x",
+            "plugin.toml:12: sha256 of model `spam` is 64 lower-case hex digits",
+        ),
+        (
+            "memory-mib = 8",
+            "memory-mib = 100000",
+            "plugin.toml:17: asks for 100000 MiB of memory, this host grants at most 256",
+        ),
+        (
+            "memory-mib = 8",
+            "memory-mib = 0",
+            "plugin.toml:17: 0 MiB of memory is none at all",
+        ),
         ("deadline-ms = 200", "deadline-ms = -1", "plugin.toml:18: "),
-        ("default = \"hello\"", "default = 3", "plugin.toml:20: the default of setting `greeting` is not of its type"),
-        ("file = \"calibrator.toml\"", "file = \"none.toml\"", "none.toml: is not there"),
+        (
+            "default = \"hello\"",
+            "default = 3",
+            "plugin.toml:20: the default of setting `greeting` is not of its type",
+        ),
+        (
+            "file = \"calibrator.toml\"",
+            "file = \"none.toml\"",
+            "none.toml: is not there",
+        ),
         ("[plugin]", "[plug", "plugin.toml:1: "),
     ] {
         let folder = PluginFolder::of_guest("noop", &IMPORTS);
@@ -160,7 +257,10 @@ fn a_model_that_is_not_the_one_named_is_refused_with_its_digest() {
     let folder = PluginFolder::of_guest("noop", &IMPORTS);
     folder.write("model.onnx", b"something else");
     let error = refused_folder(&folder);
-    assert!(error.contains("plugin.toml:12: model.onnx has sha256 "), "{error}");
+    assert!(
+        error.contains("plugin.toml:12: model.onnx has sha256 "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -168,18 +268,39 @@ fn a_label_without_calibrator_is_refused() {
     let folder = PluginFolder::of_guest("noop", &IMPORTS);
     folder.write("calibrator.toml", b"calibrator = []");
     let error = refused_folder(&folder);
-    assert_eq!(error, "PLUGIN/calibrator.toml: label `spam` has no calibrator; fit one and add it");
+    assert_eq!(
+        error,
+        "PLUGIN/calibrator.toml: label `spam` has no calibrator; fit one and add it"
+    );
 }
 
 #[test]
 fn a_folder_that_is_none_and_a_detector_given_twice_are_refused() {
-    let error = Host::builder().detector("/no/such/folder").build().unwrap_err().to_string();
-    assert_eq!(error, "/no/such/folder: not a plugin folder; give the folder that holds plugin.toml");
+    let error = Host::builder()
+        .detector("/no/such/folder")
+        .build()
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "/no/such/folder: not a plugin folder; give the folder that holds plugin.toml"
+    );
     let error = Host::builder().build().unwrap_err().to_string();
-    assert_eq!(error, "no detector; add the bundled ones or a plugin folder");
+    assert_eq!(
+        error,
+        "no detector; add the bundled ones or a plugin folder"
+    );
     let folder = PluginFolder::of_guest("noop", &IMPORTS);
-    let twice = Host::builder().detector(folder.path()).detector(folder.path());
-    assert!(twice.build().unwrap_err().to_string().contains("`noop` is loaded twice"));
+    let twice = Host::builder()
+        .detector(folder.path())
+        .detector(folder.path());
+    assert!(
+        twice
+            .build()
+            .unwrap_err()
+            .to_string()
+            .contains("`noop` is loaded twice")
+    );
 }
 
 #[test]
@@ -188,7 +309,13 @@ fn a_policy_about_a_label_that_no_detector_declares_is_refused() {
         "p.toml",
         "[[rule]]\nname = \"a\"\nwhen = { label = \"spaam\", threshold = 0.5 }\naction = \"tag\"\nreason = \"a\"\n",
     );
-    let built = Host::builder().bundled_detectors().policy(policy.unwrap()).build();
+    let built = Host::builder()
+        .bundled_detectors()
+        .policy(policy.unwrap())
+        .build();
     let error = built.unwrap_err().to_string();
-    assert_eq!(error, "p.toml:3: no loaded detector declares the label `spaam`; did you mean `spam`?");
+    assert_eq!(
+        error,
+        "p.toml:3: no loaded detector declares the label `spaam`; did you mean `spam`?"
+    );
 }

@@ -16,7 +16,10 @@ const IMPORTS: [&str; 3] = ["content", "log", "results"];
 
 fn host(guest: &str, imports: &[&str]) -> Host {
     let folder = PluginFolder::of_guest(guest, imports);
-    Host::builder().detector(folder.path()).build().expect("the guest loads")
+    Host::builder()
+        .detector(folder.path())
+        .build()
+        .expect("the guest loads")
 }
 
 async fn check(host: &Host, text: &str) -> Judgement {
@@ -30,7 +33,11 @@ async fn assert_guest_fault(guest: &str, imports: &[&str], reason: &str) {
     let host = host(guest, imports);
     let judgement = check(&host, "please misbehave").await;
     assert_eq!(judgement.signals, [], "nothing of a failed call is kept");
-    assert_eq!(judgement.verdict.action, Action::Review, "the built-in policy sends silence to a person");
+    assert_eq!(
+        judgement.verdict.action,
+        Action::Review,
+        "the built-in policy sends silence to a person"
+    );
     let [degraded] = &judgement.degraded[..] else {
         panic!("not degraded: {judgement:?}");
     };
@@ -45,7 +52,12 @@ async fn assert_guest_fault(guest: &str, imports: &[&str], reason: &str) {
 
 #[tokio::test]
 async fn a_guest_that_spins_is_stopped_at_its_deadline() {
-    assert_guest_fault("spins", &IMPORTS, "was still computing when its 200ms were up").await;
+    assert_guest_fault(
+        "spins",
+        &IMPORTS,
+        "was still computing when its 200ms were up",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -65,7 +77,12 @@ async fn a_guest_that_says_nan_is_stopped() {
 
 #[tokio::test]
 async fn a_guest_that_invents_labels_is_stopped() {
-    assert_guest_fault("invents-labels", &IMPORTS, "wrote label `treason`, which its manifest does not declare").await;
+    assert_guest_fault(
+        "invents-labels",
+        &IMPORTS,
+        "wrote label `treason`, which its manifest does not declare",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -77,11 +94,16 @@ async fn a_guest_that_lies_about_shapes_is_told_and_its_failure_is_its_own() {
 
 #[test]
 fn on_one_thread_a_good_item_finishes_while_another_guest_spins() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let folder = PluginFolder::of_guest("spins", &IMPORTS);
         folder.edit("deadline-ms = 200", "deadline-ms = 3000");
-        let builder = Host::builder().detector(folder.path()).deadline(Duration::from_secs(5));
+        let builder = Host::builder()
+            .detector(folder.path())
+            .deadline(Duration::from_secs(5));
         let host = Arc::new(builder.build().expect("the guest loads"));
         let spinner = tokio::spawn({
             let host = host.clone();
@@ -91,7 +113,10 @@ fn on_one_thread_a_good_item_finishes_while_another_guest_spins() {
         tokio::task::yield_now().await;
         let good = check(&host, "be good").await;
         assert_eq!(good.signals.len(), 1);
-        assert!(!spinner.is_finished(), "the good item waited for the spinner's deadline");
+        assert!(
+            !spinner.is_finished(),
+            "the good item waited for the spinner's deadline"
+        );
         let bad = spinner.await.expect("the spinner is judged too");
         assert_eq!(bad.degraded[0].blame, Blame::Guest);
     });
@@ -104,7 +129,16 @@ fn every_misbehaving_guest_has_a_test() {
     let read = |file: &str| std::fs::read_to_string(suite.join(file)).expect("the suite is there");
     let tests = read("misbehaving.rs") + &read("limits.rs") + &read("loading.rs");
     for file in std::fs::read_dir(folder).expect("the guests are there") {
-        let name = file.expect("a file").path().file_stem().expect("a name").to_string_lossy().replace('_', "-");
-        assert!(tests.contains(&format!("\"{name}\"")), "guest `{name}` has no test; add one that says whose fault it is");
+        let name = file
+            .expect("a file")
+            .path()
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .replace('_', "-");
+        assert!(
+            tests.contains(&format!("\"{name}\"")),
+            "guest `{name}` has no test; add one that says whose fault it is"
+        );
     }
 }

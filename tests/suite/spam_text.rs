@@ -10,11 +10,14 @@ use trommel_tensor::{CpuDevice, CpuOptions};
 use trommel_tests::counting::CountingDevice;
 use trommel_tests::workspace;
 
-const SPAM: &str = "WINNER!! Your number was drawn for a £900 prize. Call 09061701461 now to claim.";
+const SPAM: &str =
+    "WINNER!! Your number was drawn for a £900 prize. Call 09061701461 now to claim.";
 const HAM: &str = "Running ten minutes late, could you order me a coffee?";
 
 async fn judged(host: &Host, text: &str) -> trommel::Judgement {
-    host.check(&Arc::new(Item::from_text("i", text))).await.expect("a text is an item")
+    host.check(&Arc::new(Item::from_text("i", text)))
+        .await
+        .expect("a text is an item")
 }
 
 #[tokio::test]
@@ -34,10 +37,17 @@ async fn the_golden_cases_of_every_bundled_detector_pass() {
 async fn every_item_is_run_through_the_tensor_interface() {
     let cpu = Arc::new(CpuDevice::new(&CpuOptions::default()).unwrap());
     let counting = Arc::new(CountingDevice::over(cpu));
-    let host = Host::builder().device(counting.clone()).bundled_detectors().build().unwrap();
+    let host = Host::builder()
+        .device(counting.clone())
+        .bundled_detectors()
+        .build()
+        .unwrap();
     for (n, text) in [SPAM, HAM, "ok"].into_iter().enumerate() {
         judged(&host, text).await;
-        assert!(counting.n_runs() > n, "item {n} was judged without the model");
+        assert!(
+            counting.n_runs() > n,
+            "item {n} was judged without the model"
+        );
     }
 }
 
@@ -48,7 +58,12 @@ async fn the_evidence_points_at_words_of_the_text() {
     let evidence = &judgement.signals[0].evidence;
     assert!((1..=5).contains(&evidence.len()), "{evidence:?}");
     for span in evidence {
-        let Evidence::Span { part: 0, start, end } = *span else {
+        let Evidence::Span {
+            part: 0,
+            start,
+            end,
+        } = *span
+        else {
             panic!("{span:?}")
         };
         let words = &SPAM[start as usize..end as usize];
@@ -62,7 +77,11 @@ async fn an_item_scores_the_same_alone_and_among_others() {
     let host = Arc::new(Host::builder().bundled_detectors().build().unwrap());
     let alone = judged(&host, SPAM).await.signals[0].score;
     let among = futures_util::future::join_all((0..50).map(|n| {
-        let text = if n % 2 == 0 { SPAM.to_owned() } else { format!("{HAM} {n}") };
+        let text = if n % 2 == 0 {
+            SPAM.to_owned()
+        } else {
+            format!("{HAM} {n}")
+        };
         let host = host.clone();
         async move { judged(&host, &text).await.signals[0].score }
     }))
@@ -75,7 +94,14 @@ async fn an_item_scores_the_same_alone_and_among_others() {
 #[tokio::test]
 async fn strange_texts_are_judged_like_any_other() {
     let host = Host::builder().bundled_detectors().build().unwrap();
-    for text in ["", " ", "\u{0}", "İİİİ ﷽ 👩‍👩‍👧‍👦 e\u{301}", &"a".repeat(100_000), &"é ".repeat(50_000)] {
+    for text in [
+        "",
+        " ",
+        "\u{0}",
+        "İİİİ ﷽ 👩‍👩‍👧‍👦 e\u{301}",
+        &"a".repeat(100_000),
+        &"é ".repeat(50_000),
+    ] {
         let judgement = judged(&host, text).await;
         assert_eq!(judgement.degraded, [], "{:?}", &text[..text.len().min(20)]);
     }
@@ -94,7 +120,14 @@ fn the_weights_are_small_and_the_card_names_their_data() {
     let model = std::fs::metadata(plugin.join("model.onnx")).unwrap();
     assert!(model.len() <= 8 << 20, "{} bytes", model.len());
     let card = std::fs::read_to_string(plugin.join("MODEL_CARD.md")).unwrap();
-    for named in ["SMS Spam Collection", "YouTube Spam Collection", "SpamAssassin", "CC BY 4.0", "CC0 1.0", "cargo xtask train spam-text"] {
+    for named in [
+        "SMS Spam Collection",
+        "YouTube Spam Collection",
+        "SpamAssassin",
+        "CC BY 4.0",
+        "CC0 1.0",
+        "cargo xtask train spam-text",
+    ] {
         assert!(card.contains(named), "the card does not say `{named}`");
     }
 }
@@ -102,9 +135,14 @@ fn the_weights_are_small_and_the_card_names_their_data() {
 #[test]
 fn the_figures_reach_the_baseline() {
     let file = workspace().join("guest-models/spam-text/figures.json");
-    let figures: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let figures: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     let sets = figures["sets"].as_array().expect("the recipe wrote it");
-    for (name, least) in [("sms-spam", 0.93), ("youtube-spam", 0.93), ("spamassassin", 0.94)] {
+    for (name, least) in [
+        ("sms-spam", 0.93),
+        ("youtube-spam", 0.93),
+        ("spamassassin", 0.94),
+    ] {
         let set = sets.iter().find(|set| set["name"] == name).expect(name);
         let f1 = set["f1"].as_f64().expect("the recipe wrote it");
         assert!(f1 >= least, "{name}: F1 {f1}");

@@ -17,7 +17,11 @@ fn scripted() -> Sandbox {
 }
 
 async fn notes(sandbox: &Sandbox, item: Item) -> Vec<String> {
-    let findings = sandbox.detect(item).await.outcome.expect("the script is obeyed");
+    let findings = sandbox
+        .detect(item)
+        .await
+        .outcome
+        .expect("the script is obeyed");
     let note = |evidence: &Evidence| match evidence {
         Evidence::Note { text } => text.clone(),
         other => panic!("no note: {other:?}"),
@@ -52,14 +56,23 @@ async fn a_detector_sees_the_item_as_it_was_given() {
 async fn a_model_describes_its_inputs_and_outputs() {
     let described = notes(&scripted(), Item::from_text("i", "describe")).await;
     assert_eq!(described.len(), 4, "{described:?}");
-    assert!(described[0].contains("ids") && described[0].contains("batch"), "{described:?}");
+    assert!(
+        described[0].contains("ids") && described[0].contains("batch"),
+        "{described:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_setting_reads_as_its_default_and_an_undeclared_one_as_none() {
     let sandbox = scripted();
-    assert_eq!(notes(&sandbox, Item::from_text("i", "setting greeting")).await, ["Some(\"hello\")"]);
-    assert_eq!(notes(&sandbox, Item::from_text("i", "setting other")).await, ["None"]);
+    assert_eq!(
+        notes(&sandbox, Item::from_text("i", "setting greeting")).await,
+        ["Some(\"hello\")"]
+    );
+    assert_eq!(
+        notes(&sandbox, Item::from_text("i", "setting other")).await,
+        ["None"]
+    );
 }
 
 #[tokio::test]
@@ -67,18 +80,28 @@ async fn nothing_of_one_call_is_seen_by_the_next() {
     let sandbox = scripted();
     for _ in 0..3 {
         let findings = sandbox.script("global").await.outcome.unwrap();
-        assert_eq!(findings.signals[0].score, 0.0, "a static of an earlier call was seen");
+        assert_eq!(
+            findings.signals[0].score, 0.0,
+            "a static of an earlier call was seen"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_embedding_comes_out_as_it_was_written() {
-    let findings = scripted().script("embedding e 1 2 3").await.outcome.unwrap();
+    let findings = scripted()
+        .script("embedding e 1 2 3")
+        .await
+        .outcome
+        .unwrap();
     let [(name, tensor)] = &findings.embeddings[..] else {
         panic!("{findings:?}")
     };
     assert_eq!((name.as_str(), tensor.shape()), ("e", &[3][..]));
-    let bytes: Vec<u8> = [1.0_f32, 2.0, 3.0].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let bytes: Vec<u8> = [1.0_f32, 2.0, 3.0]
+        .iter()
+        .flat_map(|n| n.to_le_bytes())
+        .collect();
     assert_eq!(tensor.read().await, Ok(bytes));
 }
 
@@ -89,9 +112,18 @@ async fn a_region_lies_within_an_image_part() {
         Item::from_json(json.as_bytes()).unwrap()
     };
     let sandbox = scripted();
-    let within = sandbox.detect(item("region 1 0.25 0 0.5 1")).await.outcome.unwrap();
+    let within = sandbox
+        .detect(item("region 1 0.25 0 0.5 1"))
+        .await
+        .outcome
+        .unwrap();
     assert_eq!(within.signals[0].evidence.len(), 1);
-    for beyond in ["region 1 0.75 0 0.5 1", "region 1 NaN 0 0.5 1", "region 1 0 0 0 1", "region 1 -0.5 0 0.5 1"] {
+    for beyond in [
+        "region 1 0.75 0 0.5 1",
+        "region 1 NaN 0 0.5 1",
+        "region 1 0 0 0 1",
+        "region 1 -0.5 0 0.5 1",
+    ] {
         let fault = sandbox.detect(item(beyond)).await.outcome.unwrap_err();
         assert!(fault.to_string().contains("in fractions 0..=1"), "{fault}");
     }
@@ -106,18 +138,31 @@ async fn a_part_that_nobody_reads_is_named() {
     let [unjudged] = &judgement.unjudged[..] else {
         panic!("{judgement:?}")
     };
-    assert_eq!((unjudged.part, unjudged.name.as_str(), unjudged.reason), (1, "cat.jpg", "images are not judged yet"));
+    assert_eq!(
+        (unjudged.part, unjudged.name.as_str(), unjudged.reason),
+        (1, "cat.jpg", "images are not judged yet")
+    );
 
     let item = Item::from_json(br#"{"id":"i","images":["cat.jpg"]}"#).unwrap();
     let judgement = host.check(&Arc::new(item)).await.unwrap();
-    assert!(judgement.is_unseen() && judgement.degraded.is_empty(), "{judgement:?}");
+    assert!(
+        judgement.is_unseen() && judgement.degraded.is_empty(),
+        "{judgement:?}"
+    );
 }
 
 #[tokio::test]
 async fn one_detectors_failure_leaves_the_others_answers() {
     let folder = PluginFolder::of_guest("traps", &["content", "log", "results"]);
-    let host = Host::builder().bundled_detectors().detector(folder.path()).build().unwrap();
-    let item = Arc::new(Item::from_text("i", "misbehave and WIN a free prize! Call 09061701461 now to claim"));
+    let host = Host::builder()
+        .bundled_detectors()
+        .detector(folder.path())
+        .build()
+        .unwrap();
+    let item = Arc::new(Item::from_text(
+        "i",
+        "misbehave and WIN a free prize! Call 09061701461 now to claim",
+    ));
     let judgement = host.check(&item).await.unwrap();
     assert_eq!(judgement.degraded.len(), 1);
     assert_eq!(judgement.signals.len(), 1);
@@ -130,11 +175,18 @@ async fn what_silence_means_is_a_written_rule() {
     let folder = PluginFolder::of_guest("traps", &["content", "log", "results"]);
     let item = Arc::new(Item::from_text("i", "misbehave"));
     for (rule, action) in [
-        ("[[rule]]\nname = \"closed\"\nwhen = { detector = \"traps\", state = \"degraded\" }\naction = \"block\"\nreason = \"silence\"\n", Action::Block),
+        (
+            "[[rule]]\nname = \"closed\"\nwhen = { detector = \"traps\", state = \"degraded\" }\naction = \"block\"\nreason = \"silence\"\n",
+            Action::Block,
+        ),
         ("rule = []", Action::Allow),
     ] {
         let policy = Policy::parse("p.toml", rule).unwrap();
-        let host = Host::builder().detector(folder.path()).policy(policy).build().unwrap();
+        let host = Host::builder()
+            .detector(folder.path())
+            .policy(policy)
+            .build()
+            .unwrap();
         assert_eq!(host.check(&item).await.unwrap().verdict.action, action);
     }
 }
@@ -145,29 +197,52 @@ async fn an_item_past_its_bounds_is_the_callers() {
         text_bytes: 100,
         ..ItemBounds::default()
     };
-    let host = Host::builder().bundled_detectors().item_bounds(bounds).build().unwrap();
-    let error = host.check(&Arc::new(Item::from_text("i", "x".repeat(200)))).await.unwrap_err();
-    assert!(error.to_string().contains("205 bytes of text, at most 100"), "{error}");
+    let host = Host::builder()
+        .bundled_detectors()
+        .item_bounds(bounds)
+        .build()
+        .unwrap();
+    let error = host
+        .check(&Arc::new(Item::from_text("i", "x".repeat(200))))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("205 bytes of text, at most 100"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn an_item_whose_deadline_has_passed_still_gets_its_verdict() {
     let host = Host::builder().bundled_detectors().build().unwrap();
     let item = Arc::new(Item::from_text("i", "a text long enough to need some time"));
-    let judgement = host.check_by(&item, deadline(Duration::ZERO)).await.unwrap();
+    let judgement = host
+        .check_by(&item, deadline(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!(judgement.signals, []);
     assert_eq!(judgement.degraded.len(), 1);
     assert_eq!(judgement.verdict.action, Action::Review);
-    assert_eq!(judgement.degraded[0].blame, trommel::engine::Blame::Host, "{:?}", judgement.degraded);
+    assert_eq!(
+        judgement.degraded[0].blame,
+        trommel::engine::Blame::Host,
+        "{:?}",
+        judgement.degraded
+    );
 }
 
 #[tokio::test]
 async fn attributes_reach_the_policy() {
     let policy = "[[rule]]\nname = \"new\"\nwhen = { attribute = \"age\", at_most = 3 }\naction = \"limit\"\nreason = \"new\"\n";
     let policy = Policy::parse("p.toml", policy).unwrap();
-    let host = Host::builder().bundled_detectors().policy(policy).build().unwrap();
+    let host = Host::builder()
+        .bundled_detectors()
+        .policy(policy)
+        .build()
+        .unwrap();
     let mut item = Item::from_text("i", "hello");
-    item.attributes.insert("age".to_owned(), Attribute::Integer(2));
+    item.attributes
+        .insert("age".to_owned(), Attribute::Integer(2));
     let judgement = host.check(&Arc::new(item)).await.unwrap();
     assert_eq!(judgement.verdict.action, Action::Limit);
 }
@@ -178,5 +253,8 @@ async fn golden_cases_that_fail_are_named() {
     folder.edit("[calibrator]", "[[golden]]\nname = \"first\"\ntext = \"hi\"\nlabel = \"spam\"\nat-least = 2.0\n\n[calibrator]");
     let host = Host::builder().detector(folder.path()).build().unwrap();
     let failed = host.verify().await.unwrap_err();
-    assert_eq!(failed, ["golden case `first` of detector `spins`, label `spam`: scores 1, less than it must"]);
+    assert_eq!(
+        failed,
+        ["golden case `first` of detector `spins`, label `spam`: scores 1, less than it must"]
+    );
 }

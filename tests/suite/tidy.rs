@@ -18,15 +18,38 @@ const DRAWING: [(&str, &[&str]); 11] = [
     ("calibrator", &["signal", "toml_text"]),
     ("policy", &["item", "signal", "revision", "toml_text"]),
     ("engine", &["item", "signal", "revision"]),
-    ("registry", &["engine", "calibrator", "item", "signal", "revision", "toml_text"]),
-    ("pipeline", &["registry", "engine", "policy", "calibrator", "item", "signal", "revision"]),
+    (
+        "registry",
+        &[
+            "engine",
+            "calibrator",
+            "item",
+            "signal",
+            "revision",
+            "toml_text",
+        ],
+    ),
+    (
+        "pipeline",
+        &[
+            "registry",
+            "engine",
+            "policy",
+            "calibrator",
+            "item",
+            "signal",
+            "revision",
+        ],
+    ),
     ("cli", &[]),
     ("main", &[]),
 ];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    for entry in
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -45,14 +68,20 @@ fn code(file: &Path) -> String {
 }
 
 fn module_of(file: &Path) -> String {
-    let below = file.strip_prefix(workspace().join("host/src")).expect("a host source");
+    let below = file
+        .strip_prefix(workspace().join("host/src"))
+        .expect("a host source");
     let first = below.iter().next().expect("a name").to_string_lossy();
     first.trim_end_matches(".rs").to_owned()
 }
 
 /// The top-level modules that `use crate::…` or `crate::…` paths name.
 fn named(code: &str) -> BTreeSet<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     let mut named = BTreeSet::new();
     for (at, prefix) in code.match_indices("crate::") {
         let rest = &code[at + prefix.len()..];
@@ -82,26 +111,70 @@ fn a_module_uses_only_what_stands_below_it() {
         let (_, below) = DRAWING
             .iter()
             .find(|(known, _)| *known == module)
-            .unwrap_or_else(|| panic!("module `{module}` is not in the drawing; add it there and in ARCHITECTURE.md"));
+            .unwrap_or_else(|| {
+                panic!(
+                    "module `{module}` is not in the drawing; add it there and in ARCHITECTURE.md"
+                )
+            });
         for used in named(&code(&file)) {
-            let allowed = used == module || !modules.contains(used.as_str()) || below.contains(&used.as_str());
-            assert!(allowed, "{}: `{module}` uses `{used}`, which does not stand below it", file.display());
+            let allowed = used == module
+                || !modules.contains(used.as_str())
+                || below.contains(&used.as_str());
+            assert!(
+                allowed,
+                "{}: `{module}` uses `{used}`, which does not stand below it",
+                file.display()
+            );
         }
         seen.insert(module);
     }
-    assert_eq!(seen.len(), modules.len(), "the drawing names a module that is gone");
+    assert_eq!(
+        seen.len(),
+        modules.len(),
+        "the drawing names a module that is gone"
+    );
 }
 
 #[test]
 fn the_pure_modules_do_no_io_and_read_no_clock() {
-    let banned = ["std::fs", "std::io", "std::net", "std::env", "std::thread", "std::process", "std::time", "tokio", "Instant", "SystemTime", "wasmtime", "trommel_tensor", "println!", "tracing::"];
-    for module in ["policy", "item.rs", "signal.rs", "revision.rs", "calibrator.rs", "toml_text.rs"] {
+    let banned = [
+        "std::fs",
+        "std::io",
+        "std::net",
+        "std::env",
+        "std::thread",
+        "std::process",
+        "std::time",
+        "tokio",
+        "Instant",
+        "SystemTime",
+        "wasmtime",
+        "trommel_tensor",
+        "println!",
+        "tracing::",
+    ];
+    for module in [
+        "policy",
+        "item.rs",
+        "signal.rs",
+        "revision.rs",
+        "calibrator.rs",
+        "toml_text.rs",
+    ] {
         let path = workspace().join("host/src").join(module);
-        let files = if path.is_dir() { rust_files(&path) } else { vec![path] };
+        let files = if path.is_dir() {
+            rust_files(&path)
+        } else {
+            vec![path]
+        };
         for file in files {
             let code = code(&file);
             for word in banned {
-                assert!(!code.contains(word), "{}: a pure module names `{word}`", file.display());
+                assert!(
+                    !code.contains(word),
+                    "{}: a pure module names `{word}`",
+                    file.display()
+                );
             }
         }
     }
@@ -111,7 +184,11 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
 fn only_the_engine_and_the_bindings_know_wasmtime() {
     for file in rust_files(&workspace().join("host/src")) {
         if module_of(&file) != "engine" {
-            assert!(!code(&file).contains("wasmtime::"), "{}: only `engine` speaks to wasmtime", file.display());
+            assert!(
+                !code(&file).contains("wasmtime::"),
+                "{}: only `engine` speaks to wasmtime",
+                file.display()
+            );
         }
     }
 }
@@ -121,10 +198,16 @@ fn stands_on(metadata: &Value, package: &str) -> BTreeSet<String> {
     let packages = metadata["packages"].as_array().expect("packages");
     let name_of = |id: &Value| {
         let package = packages.iter().find(|package| package["id"] == *id);
-        package.expect("a resolved package is listed")["name"].as_str().expect("a name").to_owned()
+        package.expect("a resolved package is listed")["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned()
     };
     let nodes = metadata["resolve"]["nodes"].as_array().expect("nodes");
-    let mut todo: Vec<&Value> = nodes.iter().filter(|node| name_of(&node["id"]) == package).collect();
+    let mut todo: Vec<&Value> = nodes
+        .iter()
+        .filter(|node| name_of(&node["id"]) == package)
+        .collect();
     let mut seen = BTreeSet::new();
     while let Some(node) = todo.pop() {
         if !seen.insert(name_of(&node["id"])) {
@@ -147,12 +230,25 @@ fn crates_stand_only_on_what_the_drawing_allows() {
         .current_dir(workspace())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo's metadata");
     for (package, never) in [
-        ("trommel-tensor", &["wasmtime", "trommel", "trommel-sdk", "wit-bindgen"][..]),
-        ("trommel-sdk", &["wasmtime", "trommel", "trommel-tensor", "tract-onnx"]),
-        ("spam-text", &["wasmtime", "trommel", "trommel-tensor", "tract-onnx"]),
+        (
+            "trommel-tensor",
+            &["wasmtime", "trommel", "trommel-sdk", "wit-bindgen"][..],
+        ),
+        (
+            "trommel-sdk",
+            &["wasmtime", "trommel", "trommel-tensor", "tract-onnx"],
+        ),
+        (
+            "spam-text",
+            &["wasmtime", "trommel", "trommel-tensor", "tract-onnx"],
+        ),
         ("trommel-guest-builder", &["wasmtime", "serde", "toml"]),
         ("xtask", &["wasmtime", "tract-onnx", "trommel"]),
         ("trommel", &["wasmtime-wasi", "trommel-sdk"]),
@@ -168,16 +264,29 @@ fn crates_stand_only_on_what_the_drawing_allows() {
 #[test]
 fn the_contracts_version_is_the_same_everywhere() {
     let wit = fs::read_to_string(workspace().join("wit/detector.wit")).expect("the contract");
-    let package = format!("package trommel:detector@{};", trommel::engine::CONTRACT_VERSION);
-    assert!(wit.contains(&package), "wit/detector.wit does not say `{package}`");
+    let package = format!(
+        "package trommel:detector@{};",
+        trommel::engine::CONTRACT_VERSION
+    );
+    assert!(
+        wit.contains(&package),
+        "wit/detector.wit does not say `{package}`"
+    );
 }
 
 #[test]
 fn an_edited_contract_bumps_its_version_or_its_digest_here() {
-    let mut names: Vec<PathBuf> = fs::read_dir(workspace().join("wit")).expect("wit").map(|entry| entry.expect("a file").path()).collect();
+    let mut names: Vec<PathBuf> = fs::read_dir(workspace().join("wit"))
+        .expect("wit")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
     names.sort();
     // Comments may change freely; what they speak of may not.
-    let text: String = names.iter().map(|file| code(file)).collect::<Vec<_>>().join("\n");
+    let text: String = names
+        .iter()
+        .map(|file| code(file))
+        .collect::<Vec<_>>()
+        .join("\n");
     insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(format!("contract-{}", trommel::engine::CONTRACT_VERSION), text);
     });
@@ -188,7 +297,11 @@ fn every_source_file_opens_with_what_it_is_for() {
     for folder in ["host", "guest-models", "tests", "benches", "xtask"] {
         for file in rust_files(&workspace().join(folder)) {
             let text = fs::read_to_string(&file).expect("a readable source");
-            assert!(text.starts_with("//!"), "{}: open with `//!` and the module's job", file.display());
+            assert!(
+                text.starts_with("//!"),
+                "{}: open with `//!` and the module's job",
+                file.display()
+            );
         }
     }
 }

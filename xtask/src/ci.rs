@@ -9,20 +9,69 @@ use crate::workspace;
 /// Runs every check and stops at the first that fails.
 pub(crate) fn run() -> Result<(), String> {
     step("formatting", &mut cargo(["fmt", "--all", "--check"]))?;
-    step("clippy", &mut cargo(["clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
-    step("tests", &mut cargo(["test", "--release", "--workspace", "--locked", "--lib", "--bins", "--tests"]))?;
-    step("doctests", &mut cargo(["test", "--release", "--workspace", "--locked", "--doc"]))?;
-    step("the benches, once each", &mut cargo(["bench", "--package", "trommel-benches", "--locked", "--", "--test"]))?;
+    step(
+        "clippy",
+        &mut cargo([
+            "clippy",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    step(
+        "tests",
+        &mut cargo([
+            "test",
+            "--release",
+            "--workspace",
+            "--locked",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]),
+    )?;
+    step(
+        "doctests",
+        &mut cargo(["test", "--release", "--workspace", "--locked", "--doc"]),
+    )?;
+    step(
+        "the benches, once each",
+        &mut cargo([
+            "bench",
+            "--package",
+            "trommel-benches",
+            "--locked",
+            "--",
+            "--test",
+        ]),
+    )?;
     deny()
 }
 
 fn deny() -> Result<(), String> {
     let there = Command::new("cargo").args(["deny", "--version"]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        println!("ci: SKIPPED bans, licences and sources: cargo-deny is not installed (cargo install --locked cargo-deny)");
+        println!(
+            "ci: SKIPPED bans, licences and sources: cargo-deny is not installed (cargo install --locked cargo-deny)"
+        );
         return Ok(());
     }
-    step("bans, licences, sources", &mut cargo(["deny", "--config", ".deny.toml", "check", "bans", "licenses", "sources"]))?;
+    step(
+        "bans, licences, sources",
+        &mut cargo([
+            "deny",
+            "--config",
+            ".deny.toml",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]),
+    )?;
     // The advisory database is fetched; where that cannot be, its age is no fault of ours.
     let mut advisories = cargo(["deny", "--config", ".deny.toml", "check", "advisories"]);
     match advisories.output() {
@@ -49,11 +98,16 @@ pub(crate) fn cargo<const N: usize>(arguments: [impl AsRef<OsStr>; N]) -> Comman
 }
 
 /// Runs one command, its output going where ours goes.
-#[expect(clippy::disallowed_methods, reason = "a step is shown with the time it took")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a step is shown with the time it took"
+)]
 pub(crate) fn step(name: &str, command: &mut Command) -> Result<(), String> {
     println!("ci: {name}");
     let start = Instant::now();
-    let status = command.status().map_err(|error| format!("{name}: cannot start: {error}"))?;
+    let status = command
+        .status()
+        .map_err(|error| format!("{name}: cannot start: {error}"))?;
     println!("ci: {name}: {} s", start.elapsed().as_secs());
     if status.success() {
         return Ok(());

@@ -24,7 +24,19 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["train", "spam-text", rest @ ..] => train(rest),
         ["detector", package, out_dir] => detector(package, Path::new(out_dir)),
-        ["readme"] => ci::step("the README's output", ci::cargo(["test", "--release", "-p", "trommel", "--test", "cli", "readme"]).env("UPDATE_README", "1")),
+        ["readme"] => ci::step(
+            "the README's output",
+            ci::cargo([
+                "test",
+                "--release",
+                "-p",
+                "trommel",
+                "--test",
+                "cli",
+                "readme",
+            ])
+            .env("UPDATE_README", "1"),
+        ),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -45,7 +57,14 @@ fn workspace() -> PathBuf {
 
 fn train(arguments: &[&str]) -> Result<(), String> {
     let out = workspace().join("guest-models/spam-text");
-    let mut recipe = ci::cargo(["run", "--release", "-p", "trommel-recipes", "--", "spam-text"]);
+    let mut recipe = ci::cargo([
+        "run",
+        "--release",
+        "-p",
+        "trommel-recipes",
+        "--",
+        "spam-text",
+    ]);
     recipe.args(arguments).arg("--out").arg(&out);
     ci::step("training spam-text", &mut recipe)?;
     write_model_digest(&out)
@@ -57,11 +76,20 @@ fn write_model_digest(plugin: &Path) -> Result<(), String> {
     let said = Command::new("sha256sum")
         .arg(&model)
         .output()
-        .map_err(|error| format!("sha256sum cannot start: {error}; write the digest of {} into plugin.toml by hand", model.display()))?;
+        .map_err(|error| {
+            format!(
+                "sha256sum cannot start: {error}; write the digest of {} into plugin.toml by hand",
+                model.display()
+            )
+        })?;
     let digest = String::from_utf8_lossy(&said.stdout);
-    let digest = digest.split_whitespace().next().ok_or("sha256sum printed nothing")?;
+    let digest = digest
+        .split_whitespace()
+        .next()
+        .ok_or("sha256sum printed nothing")?;
     let manifest = plugin.join("plugin.toml");
-    let text = std::fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let text = std::fs::read_to_string(&manifest)
+        .map_err(|error| format!("{}: {error}", manifest.display()))?;
     let with_digest = |line: &str| match line.starts_with("sha256 = ") {
         true => format!("sha256 = \"{digest}\"\n"),
         false => format!("{line}\n"),

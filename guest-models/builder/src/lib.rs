@@ -90,12 +90,22 @@ fn nested_cargo(workspace: &Path, target_dir: &Path) -> Command {
         command.env_remove(name);
     }
     // The linker shipped with the toolchain makes a component of the module.
-    command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-component-ld");
+    command.env(
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+        "wasm-component-ld",
+    );
     command.env(
         "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
         guest_flags(workspace),
     );
-    command.args(["build", "--locked", "--profile", "guest", "--target", TARGET]);
+    command.args([
+        "build",
+        "--locked",
+        "--profile",
+        "guest",
+        "--target",
+        TARGET,
+    ]);
     command.arg("--target-dir").arg(target_dir);
     command
 }
@@ -120,15 +130,20 @@ fn guest_flags(workspace: &Path) -> String {
 
 fn cargo_home() -> Option<PathBuf> {
     let from_home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"));
-    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(from_home)
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(from_home)
 }
 
 /// Adds the wasm target to the toolchain in use where it is missing, and says so.
+#[expect(clippy::print_stdout, reason = "how a build script speaks to cargo")]
 fn ensure_target_installed() -> Result<(), String> {
     if target_is_installed() {
         return Ok(());
     }
-    println!("cargo::warning=adding {TARGET} to the Rust toolchain in use: rustup target add {TARGET}");
+    println!(
+        "cargo::warning=adding {TARGET} to the Rust toolchain in use: rustup target add {TARGET}"
+    );
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", TARGET]);
     if let Some(toolchain) = env::var_os("RUSTUP_TOOLCHAIN") {

@@ -36,7 +36,8 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
         "memory" => held.memory.push(vec![1; n(1)]),
         "tensor" => {
             let n_elements = u32::try_from(n(1)).expect("fits");
-            held.tensors.push(Tensor::new(&[n_elements], &vec![0_u8; n(1)])?);
+            held.tensors
+                .push(Tensor::new(&[n_elements], &vec![0_u8; n(1)])?);
         }
         "tensors" => {
             for _ in 0..n(1) {
@@ -68,10 +69,20 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
         "region" => {
             let signal = findings.signal("spam", 0.0);
             let f = |index: usize| words[index].parse::<f32>().expect("a fraction");
-            findings.region(signal, words[1].parse().expect("a part"), f(2), f(3), f(4), f(5));
+            findings.region(
+                signal,
+                words[1].parse().expect("a part"),
+                f(2),
+                f(3),
+                f(4),
+                f(5),
+            );
         }
         "embedding" => {
-            let numbers: Vec<f32> = words[2..].iter().map(|word| word.parse().expect("a number")).collect();
+            let numbers: Vec<f32> = words[2..]
+                .iter()
+                .map(|word| word.parse().expect("a number"))
+                .collect();
             let tensor = Tensor::new(&[u32::try_from(numbers.len()).expect("few")], &numbers)?;
             findings.embedding(words[1], &tensor);
         }
@@ -107,7 +118,14 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
             findings.note(signal, &format!("id {:?}", item.id()));
             findings.note(signal, &format!("received {:?}", item.received_at_ms()));
             for part in item.texts() {
-                findings.note(signal, &format!("text {part} {:?} {:?}", item.part_name(part)?, item.language(part)));
+                findings.note(
+                    signal,
+                    &format!(
+                        "text {part} {:?} {:?}",
+                        item.part_name(part)?,
+                        item.language(part)
+                    ),
+                );
             }
             for part in item.links() {
                 findings.note(signal, &format!("link {part} {:?}", item.link(part)?));
@@ -116,7 +134,10 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
             for name in item.attributes() {
                 let (text, integer) = (item.attribute_text(&name), item.attribute_integer(&name));
                 let (number, flag) = (item.attribute_number(&name), item.attribute_flag(&name));
-                findings.note(signal, &format!("{name} {text:?} {integer:?} {number:?} {flag:?}"));
+                findings.note(
+                    signal,
+                    &format!("{name} {text:?} {integer:?} {number:?} {flag:?}"),
+                );
             }
             for name in item.embeddings() {
                 let embedding = item.embedding(&name)?.read::<f32>()?;
@@ -136,7 +157,12 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
             #[expect(clippy::cast_precision_loss, reason = "a handful of calls")]
             findings.signal("spam", CALLS.fetch_add(1, Ordering::Relaxed) as f32);
         }
-        "decline" => return Err(Failure::new(Code::from(words[1].to_owned()), "as the script says")),
+        "decline" => {
+            return Err(Failure::new(
+                Code::from(words[1].to_owned()),
+                "as the script says",
+            ));
+        }
         "recurse" => {
             std::hint::black_box(recurse(n(1)));
         }

@@ -81,7 +81,8 @@ unsafe impl GlobalAlloc for Allocator {
             return pointer;
         }
         // SAFETY: the caller's size fits the caller's alignment.
-        let new = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
+        let new =
+            unsafe { self.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
         if !new.is_null() {
             // SAFETY: both blocks hold the smaller of the sizes, and are disjoint.
             unsafe { std::ptr::copy_nonoverlapping(pointer, new, layout.size().min(new_size)) };

@@ -76,7 +76,7 @@ macro_rules! export {
                     $crate::__private::detect::<$detector>(item, findings)
                 }
             }
-            $crate::__private::export_detector!(Component with_types_in $crate::__private);
+    $crate::__private::export_detector!(Component with_types_in $crate::__private);
         };
     };
 }

@@ -28,9 +28,13 @@ const STRONG: f32 = 0.25;
 /// logits, above 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
+    /// Index of the part.
     pub part: usize,
+    /// First byte.
     pub start: usize,
+    /// One past the last byte.
     pub end: usize,
+    /// Share of the score.
     pub weight: f32,
 }
 

@@ -40,9 +40,13 @@ const LONGEST_RUN: usize = 5;
 /// lie on character boundaries. It may include whitespace at either end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Occurrence {
+    /// The feature's bucket.
     pub bucket: u32,
+    /// Index of the part.
     pub part: usize,
+    /// First byte.
     pub start: usize,
+    /// One past the last byte.
     pub end: usize,
 }
 
@@ -52,7 +56,9 @@ pub struct Occurrence {
 /// with `tf` the number of occurrences, so never below 1.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features {
+    /// Distinct buckets, ascending.
     pub ids: Vec<u32>,
+    /// The value of each.
     pub values: Vec<f32>,
 }
 

@@ -56,12 +56,7 @@ fn run(features: &features::Features) -> Result<(f32, Tensor), Failure> {
     Ok((score.read()?[0], contributions))
 }
 
-fn write_spans(
-    findings: &Findings,
-    signal: SignalRef,
-    parts: &[PartId],
-    spans: &[evidence::Span],
-) {
+fn write_spans(findings: &Findings, signal: SignalRef, parts: &[PartId], spans: &[evidence::Span]) {
     for span in spans {
         findings.span(signal, parts[span.part], span.start, span.end);
     }

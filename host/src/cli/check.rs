@@ -87,7 +87,10 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         .context("cannot start the worker threads")?;
     runtime.block_on(async {
         if let Err(failed) = host.verify().await {
-            bail!("a detector does not answer as its manifest says:\n  {}", failed.join("\n  "));
+            bail!(
+                "a detector does not answer as its manifest says:\n  {}",
+                failed.join("\n  ")
+            );
         }
         let inputs = read(Sources {
             paths: arguments.paths.clone(),
@@ -110,7 +113,8 @@ fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
     }
     if let Some(file) = &arguments.policy {
         let shown = file.display().to_string();
-        let text = std::fs::read_to_string(file).with_context(|| format!("policy {shown} cannot be read"))?;
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("policy {shown} cannot be read"))?;
         builder = builder.policy(Policy::parse(&shown, &text)?);
     }
     Ok(builder.build()?)
@@ -199,7 +203,9 @@ async fn judge(host: &Host, input: Input) -> Answer {
 /// Why nothing of an item was judged, part by part.
 fn unseen(judgement: &Judgement) -> String {
     let parts = judgement.unjudged.iter();
-    let parts: Vec<String> = parts.map(|part| format!("{}: {}", part.name, part.reason)).collect();
+    let parts: Vec<String> = parts
+        .map(|part| format!("{}: {}", part.name, part.reason))
+        .collect();
     format!("nothing in it can be judged ({})", parts.join("; "))
 }
 

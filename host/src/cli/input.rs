@@ -41,7 +41,9 @@ impl Input {
     pub(super) fn into_item(self) -> (String, Result<Item, String>) {
         let place = self.place;
         let item = self.content.and_then(|raw| match raw {
-            Raw::Text(bytes) => Item::from_text_bytes(place.clone(), bytes).map_err(|error| error.to_string()),
+            Raw::Text(bytes) => {
+                Item::from_text_bytes(place.clone(), bytes).map_err(|error| error.to_string())
+            }
             Raw::Json(bytes) => Item::from_json(&bytes).map_err(|error| error.to_string()),
             Raw::Image => Ok(image(&place)),
         });
@@ -93,7 +95,10 @@ type Sent = Result<(), Gone>;
 impl Reader {
     fn read(&self, sources: Sources) -> Sent {
         for (index, text) in sources.texts.into_iter().enumerate() {
-            self.put(format!("text-{}", index + 1), Ok(Raw::Text(text.into_bytes())))?;
+            self.put(
+                format!("text-{}", index + 1),
+                Ok(Raw::Text(text.into_bytes())),
+            )?;
         }
         for path in &sources.paths {
             if path.as_os_str() == "-" {
@@ -108,7 +113,9 @@ impl Reader {
     }
 
     fn put(&self, place: String, content: Result<Raw, String>) -> Sent {
-        self.send.blocking_send(Input { place, content }).map_err(|_| Gone)
+        self.send
+            .blocking_send(Input { place, content })
+            .map_err(|_| Gone)
     }
 
     /// Every file below `folder`, by name; hidden ones are left out, and links
@@ -133,9 +140,14 @@ impl Reader {
 
     fn file(&self, path: &Path) -> Sent {
         let place = path.display().to_string();
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or("");
         match extension.to_ascii_lowercase().as_str() {
-            "jpg" | "jpeg" | "png" | "gif" | "webp" | "bmp" => self.put(place, open(path).map(|_| Raw::Image)),
+            "jpg" | "jpeg" | "png" | "gif" | "webp" | "bmp" => {
+                self.put(place, open(path).map(|_| Raw::Image))
+            }
             "jsonl" | "ndjson" => match open(path) {
                 Ok(file) => self.lines(&place, BufReader::new(file)),
                 Err(error) => self.put(place, Err(error)),
@@ -154,7 +166,12 @@ impl Reader {
             match lines.by_ref().take(MAX_BYTES).read_until(b'\n', &mut line) {
                 Ok(0) => return Ok(()),
                 Ok(n) if n as u64 == MAX_BYTES && !line.ends_with(b"\n") => {
-                    self.put(place, Err(format!("the line is longer than {MAX_BYTES} bytes; split it")))?;
+                    self.put(
+                        place,
+                        Err(format!(
+                            "the line is longer than {MAX_BYTES} bytes; split it"
+                        )),
+                    )?;
                     if skip_line(&mut lines).is_err() {
                         return Ok(());
                     }

@@ -93,7 +93,12 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             // Help and version are answers, not mistakes.
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
         }
     };
     start_log();
@@ -102,7 +107,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trommel", &mut script);
-            stdout().write_all(&script).map(|()| Exit::Done).map_err(Into::into)
+            stdout()
+                .write_all(&script)
+                .map(|()| Exit::Done)
+                .map_err(Into::into)
         }
     };
     match ended {

@@ -83,7 +83,11 @@ impl<W: Write> Printer<W> {
 
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if self.format == Format::Json {
-            let end: &[u8] = if self.n_written == 0 { b"[]\n" } else { b"\n]\n" };
+            let end: &[u8] = if self.n_written == 0 {
+                b"[]\n"
+            } else {
+                b"\n]\n"
+            };
             self.out.write_all(end)?;
         }
         self.out.flush()
@@ -92,14 +96,20 @@ impl<W: Write> Printer<W> {
     fn object(&mut self, answer: &Answer) -> io::Result<()> {
         let written = match answer {
             Answer::Judged(judgement, _) => serde_json::to_writer(&mut self.out, judgement),
-            Answer::Unjudged { id, error } => serde_json::to_writer(&mut self.out, &Unjudged { id, error }),
+            Answer::Unjudged { id, error } => {
+                serde_json::to_writer(&mut self.out, &Unjudged { id, error })
+            }
         };
         written.map_err(Into::into)
     }
 
     fn row(&mut self, answer: &Answer, first: bool) -> io::Result<()> {
         if first {
-            self.line(Style::new().bold(), "VERDICT", &columns("LABEL", "ITEM", "EVIDENCE"))?;
+            self.line(
+                Style::new().bold(),
+                "VERDICT",
+                &columns("LABEL", "ITEM", "EVIDENCE"),
+            )?;
         }
         match answer {
             Answer::Unjudged { id, error } => {
@@ -120,7 +130,11 @@ impl<W: Write> Printer<W> {
         let row = columns(&label, &printable(&judgement.id), &evidence);
         self.line(style(action), action.as_str(), &row)?;
         for degraded in &judgement.degraded {
-            let what = format!("{} gave no answer: {}", degraded.detector, printable(&degraded.reason));
+            let what = format!(
+                "{} gave no answer: {}",
+                degraded.detector,
+                printable(&degraded.reason)
+            );
             self.line(AnsiColor::Yellow.on_default(), "", &what)?;
         }
         for unjudged in &judgement.unjudged {
@@ -157,7 +171,10 @@ fn style(action: Action) -> Style {
 
 fn strongest(judgement: &Judgement) -> Option<&Signal> {
     let probability = |signal: &&Signal| signal.probability.get();
-    judgement.signals.iter().max_by(|a, b| probability(a).total_cmp(&probability(b)))
+    judgement
+        .signals
+        .iter()
+        .max_by(|a, b| probability(a).total_cmp(&probability(b)))
 }
 
 /// The words that the evidence points at, strongest first.

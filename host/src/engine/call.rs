@@ -42,9 +42,13 @@ impl Engine {
         let place = match self.places.try_acquire() {
             Ok(place) => Ok(place),
             // Overload is the rare case; only then is a timer worth its cost.
-            Err(_) => until(by, self.places.acquire(), Fault::Overloaded("no place for the call was free in time".to_owned()))
-                .await
-                .and_then(|place| place.map_err(|_| Fault::Host("the engine is closed".to_owned()))),
+            Err(_) => until(
+                by,
+                self.places.acquire(),
+                Fault::Overloaded("no place for the call was free in time".to_owned()),
+            )
+            .await
+            .and_then(|place| place.map_err(|_| Fault::Host("the engine is closed".to_owned()))),
         };
         let start = now();
         let _place = match place {
@@ -88,9 +92,13 @@ impl Engine {
     ) -> Result<Store<CallState>, Fault> {
         let limits = &detector.limits;
         let at = by.min(start + limits.deadline);
-        let call = detector.account.child("the call", limits.host_bytes, u64::MAX);
+        let call = detector
+            .account
+            .child("the call", limits.host_bytes, u64::MAX);
         let tensors = call.child("the call", limits.tensor_bytes, limits.tensors);
-        let held = call.charge(0, 0).map_err(|error| Fault::Host(error.to_string()))?;
+        let held = call
+            .charge(0, 0)
+            .map_err(|error| Fault::Host(error.to_string()))?;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let state = CallState {
@@ -130,7 +138,9 @@ impl Engine {
     pub(super) fn try_start(&self, detector: &Arc<Ready>) -> Result<(), LoadError> {
         let start = now();
         let by = start + detector.limits.deadline;
-        let mut store = self.store(detector, &Arc::default(), start, by).map_err(LoadError::Start)?;
+        let mut store = self
+            .store(detector, &Arc::default(), start, by)
+            .map_err(LoadError::Start)?;
         let starting = detector.pre.instance_pre().instantiate_async(&mut store);
         let started = block_on(starting);
         let instance = started.map_err(|error| LoadError::Start(fault_of(error, store.data())))?;
@@ -155,9 +165,15 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Waits for `future` until `by`. Outside a tokio runtime, where there is no
 /// timer to wait by, it is the host's fault rather than a panic.
-pub(super) async fn until<F: Future>(by: Instant, future: F, late: Fault) -> Result<F::Output, Fault> {
+pub(super) async fn until<F: Future>(
+    by: Instant,
+    future: F,
+    late: Fault,
+) -> Result<F::Output, Fault> {
     if tokio::runtime::Handle::try_current().is_err() {
-        return Err(Fault::Host("nothing can be waited for outside a tokio runtime".to_owned()));
+        return Err(Fault::Host(
+            "nothing can be waited for outside a tokio runtime".to_owned(),
+        ));
     }
     timeout_at(by.into(), future).await.map_err(|_| late)
 }
@@ -288,11 +304,22 @@ impl CallState {
     async fn finish(&mut self) -> Result<Findings, Fault> {
         let findings = std::mem::take(&mut self.writer.findings);
         for (name, tensor) in &findings.embeddings {
-            let read = until(self.deadline.at, tensor.read(), self.timed_out("an embedding to be read"));
-            let bytes = read.await?.map_err(|error| Fault::Host(error.to_string()))?;
+            let read = until(
+                self.deadline.at,
+                tensor.read(),
+                self.timed_out("an embedding to be read"),
+            );
+            let bytes = read
+                .await?
+                .map_err(|error| Fault::Host(error.to_string()))?;
             let (numbers, _) = bytes.as_chunks::<4>();
-            if numbers.iter().any(|number| !f32::from_le_bytes(*number).is_finite()) {
-                return Err(broken(format!("wrote embedding `{name}` with a number that is not finite")));
+            if numbers
+                .iter()
+                .any(|number| !f32::from_le_bytes(*number).is_finite())
+            {
+                return Err(broken(format!(
+                    "wrote embedding `{name}` with a number that is not finite"
+                )));
             }
         }
         Ok(findings)
@@ -337,7 +364,11 @@ fn grown(wanted: usize, limit: usize, unit: &'static str) -> wasmtime::Result<bo
     if wanted <= limit {
         return Ok(true);
     }
-    Err(wasmtime::Error::new(Fault::Grew { wanted, limit, unit }))
+    Err(wasmtime::Error::new(Fault::Grew {
+        wanted,
+        limit,
+        unit,
+    }))
 }
 
 /// What a tensor failure is: an answer for the guest with who is to blame, or

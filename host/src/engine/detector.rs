@@ -107,7 +107,9 @@ impl Engine {
         let pre = self.link(&parts.component)?;
         let limits = &parts.limits;
         // Weights for good, tensors of as many calls as may run at once.
-        let tensor_bytes = limits.host_bytes.saturating_mul(u64::from(self.options.max_calls));
+        let tensor_bytes = limits
+            .host_bytes
+            .saturating_mul(u64::from(self.options.max_calls));
         let max_bytes = limits.weight_bytes.saturating_add(tensor_bytes);
         let account = Account::new(format!("detector `{}`", parts.id), max_bytes, u64::MAX);
         let weights = account.child("its weights", limits.weight_bytes, u64::MAX);

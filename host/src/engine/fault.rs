@@ -75,7 +75,9 @@ impl From<RawFailure> for Failure {
 #[non_exhaustive]
 pub enum Fault {
     /// The guest was still computing when its time was up.
-    #[error("was still computing when its {budget:?} were up; do less per item or ask for a longer deadline")]
+    #[error(
+        "was still computing when its {budget:?} were up; do less per item or ask for a longer deadline"
+    )]
     Spun {
         /// The time it had.
         budget: Duration,

@@ -42,7 +42,9 @@ impl LogLine {
     /// What keeping it costs, its bookkeeping included: many empty fields are
     /// not free.
     pub(super) fn n_bytes(&self) -> usize {
-        let field = |(name, value): &(String, String)| name.len() + value.len() + size_of::<(String, String)>();
+        let field = |(name, value): &(String, String)| {
+            name.len() + value.len() + size_of::<(String, String)>()
+        };
         size_of::<Self>() + self.message.len() + self.fields.iter().map(field).sum::<usize>()
     }
 }
@@ -89,8 +91,15 @@ impl Writer {
                 "wrote score {score} for label `{label}`; a score is a finite number"
             )));
         }
-        if self.findings.signals.iter().any(|signal| signal.label == *label) {
-            return Err(broken(format!("wrote label `{label}` twice; a call writes each label once")));
+        if self
+            .findings
+            .signals
+            .iter()
+            .any(|signal| signal.label == *label)
+        {
+            return Err(broken(format!(
+                "wrote label `{label}` twice; a call writes each label once"
+            )));
         }
         self.findings.signals.push(RawSignal {
             label: label.clone(),
@@ -116,7 +125,8 @@ impl Writer {
         check_evidence(&evidence, item)?;
         let index = usize::try_from(signal).ok();
         let signal = index.and_then(|index| self.findings.signals.get_mut(index));
-        let signal = signal.ok_or_else(|| broken("wrote evidence for a signal it has not written"))?;
+        let signal =
+            signal.ok_or_else(|| broken("wrote evidence for a signal it has not written"))?;
         signal.evidence.push(evidence);
         Ok(())
     }
@@ -134,8 +144,16 @@ impl Writer {
                 shortened(&name)
             )));
         }
-        if self.findings.embeddings.iter().any(|(known, _)| *known == name) {
-            return Err(broken(format!("wrote embedding `{}` twice", shortened(&name))));
+        if self
+            .findings
+            .embeddings
+            .iter()
+            .any(|(known, _)| *known == name)
+        {
+            return Err(broken(format!(
+                "wrote embedding `{}` twice",
+                shortened(&name)
+            )));
         }
         self.findings.embeddings.push((name, tensor));
         Ok(())
@@ -153,11 +171,21 @@ fn check_evidence(evidence: &Evidence, item: &Item) -> Result<(), Fault> {
                     "wrote span {start}..{end} of part {part}, which has {} bytes; a span is not empty, within its part and on character boundaries",
                     text.len()
                 ))),
-                None => Err(broken(format!("wrote a span of part {part}, which is no text of the item"))),
+                None => Err(broken(format!(
+                    "wrote a span of part {part}, which is no text of the item"
+                ))),
             }
         }
-        Evidence::Region { part, x, y, width, height } => {
-            let is_image = item.part(part).is_some_and(|part| matches!(part.content, Content::Image { .. }));
+        Evidence::Region {
+            part,
+            x,
+            y,
+            width,
+            height,
+        } => {
+            let is_image = item
+                .part(part)
+                .is_some_and(|part| matches!(part.content, Content::Image { .. }));
             // Written so that NaN fails too.
             let within = |from: f32, size: f32| from >= 0.0 && size > 0.0 && from + size <= 1.0;
             if is_image && within(x, width) && within(y, height) {
@@ -200,7 +228,11 @@ impl Log {
 
     /// The last line logged as an error.
     pub(super) fn last_words(&self) -> Option<String> {
-        let errors = self.lines.iter().rev().filter(|line| line.level == tracing::Level::ERROR);
+        let errors = self
+            .lines
+            .iter()
+            .rev()
+            .filter(|line| line.level == tracing::Level::ERROR);
         errors.map(|line| line.message.clone()).next()
     }
 }

@@ -16,7 +16,9 @@ const DETECTION: &str = "detection";
 
 /// The interfaces that a plugin may import. `failures` holds only types, so it
 /// grants nothing.
-const INTERFACES: [&str; 6] = ["content", "failures", "log", "results", "settings", "tensors"];
+const INTERFACES: [&str; 6] = [
+    "content", "failures", "log", "results", "settings", "tensors",
+];
 
 /// Why a component cannot become a detector.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +28,9 @@ pub enum LoadError {
     #[error("the sandbox cannot start: {0}")]
     Engine(String),
     /// Too large.
-    #[error("the component has {given} bytes, at most {most} are taken; leave weights and tables to models")]
+    #[error(
+        "the component has {given} bytes, at most {most} are taken; leave weights and tables to models"
+    )]
     TooLarge {
         /// Its size.
         given: usize,
@@ -34,22 +38,30 @@ pub enum LoadError {
         most: usize,
     },
     /// A core module.
-    #[error("this is a core module, not a component; link it with wasm-component-ld or wrap it with `wasm-tools component new`")]
+    #[error(
+        "this is a core module, not a component; link it with wasm-component-ld or wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// Broken or truncated.
-    #[error("the component does not compile: {reason}; is the file whole, and within this host's limits? build it again")]
+    #[error(
+        "the component does not compile: {reason}; is the file whole, and within this host's limits? build it again"
+    )]
     Malformed {
         /// What the compiler says.
         reason: String,
     },
     /// Imports WASI.
-    #[error("the component imports `{import}`: a detector gets no WASI; build it for wasm32-unknown-unknown, not wasm32-wasip1 or -wasip2")]
+    #[error(
+        "the component imports `{import}`: a detector gets no WASI; build it for wasm32-unknown-unknown, not wasm32-wasip1 or -wasip2"
+    )]
     Wasi {
         /// The import.
         import: String,
     },
     /// Imports something that is not in the contract.
-    #[error("the component imports `{import}`, which the contract {CONTRACT_VERSION} does not offer; it offers {offered}")]
+    #[error(
+        "the component imports `{import}`, which the contract {CONTRACT_VERSION} does not offer; it offers {offered}"
+    )]
     UnknownImport {
         /// The import.
         import: String,
@@ -57,7 +69,9 @@ pub enum LoadError {
         offered: String,
     },
     /// Built for another contract version.
-    #[error("the component speaks contract {wanted} (`{name}`), this host speaks {CONTRACT_VERSION}; rebuild it with sdk {CONTRACT_VERSION}")]
+    #[error(
+        "the component speaks contract {wanted} (`{name}`), this host speaks {CONTRACT_VERSION}; rebuild it with sdk {CONTRACT_VERSION}"
+    )]
     ContractMismatch {
         /// The version it speaks.
         wanted: String,
@@ -65,10 +79,14 @@ pub enum LoadError {
         name: String,
     },
     /// Exports no detector.
-    #[error("the component does not export `{PACKAGE}{DETECTION}@{CONTRACT_VERSION}`; implement `Detector` and name it in `trommel_sdk::export!`")]
+    #[error(
+        "the component does not export `{PACKAGE}{DETECTION}@{CONTRACT_VERSION}`; implement `Detector` and name it in `trommel_sdk::export!`"
+    )]
     NoDetection,
     /// Types that do not match.
-    #[error("the component does not fit contract {CONTRACT_VERSION}: {reason}; rebuild it against this host's wit/")]
+    #[error(
+        "the component does not fit contract {CONTRACT_VERSION}: {reason}; rebuild it against this host's wit/"
+    )]
     Mismatch {
         /// What the linker says.
         reason: String,
@@ -102,7 +120,9 @@ impl Component {
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Component").field("imports", &self.imports).finish()
+        f.debug_struct("Component")
+            .field("imports", &self.imports)
+            .finish()
     }
 }
 
@@ -130,9 +150,8 @@ impl Engine {
     #[expect(unsafe_code, reason = "wasmtime cannot check native code")]
     pub(crate) unsafe fn load_precompiled(&self, file: &Path) -> Result<Component, LoadError> {
         // SAFETY: passed on to the caller.
-        let loaded = unsafe {
-            wasmtime::component::Component::deserialize_file(&self.wasmtime, file)
-        };
+        let loaded =
+            unsafe { wasmtime::component::Component::deserialize_file(&self.wasmtime, file) };
         self.checked(loaded.map_err(|error| malformed(&error))?)
     }
 
@@ -158,7 +177,10 @@ impl Engine {
                 imports.insert(interface);
             }
         }
-        let exports: Vec<String> = ty.exports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let exports: Vec<String> = ty
+            .exports(&self.wasmtime)
+            .map(|(name, _)| name.to_owned())
+            .collect();
         check_exports(&exports)?;
         Ok(Component { wasmtime, imports })
     }
@@ -167,7 +189,10 @@ impl Engine {
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch {
             reason: format!("{error:#}"),
         };
-        let pre = self.linker.instantiate_pre(&component.wasmtime).map_err(mismatch)?;
+        let pre = self
+            .linker
+            .instantiate_pre(&component.wasmtime)
+            .map_err(mismatch)?;
         DetectorPre::new(pre).map_err(mismatch)
     }
 }

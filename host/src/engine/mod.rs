@@ -24,14 +24,14 @@ use trommel_tensor::{Device, Weights};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use call::CallState;
 pub use call::Call;
+use call::CallState;
 pub use detector::{Detector, DetectorParts, ModelParts};
-pub use fault::{Blame, Fault, Failure};
+pub use fault::{Blame, Failure, Fault};
 pub use findings::{Findings, LogLine, RawSignal};
 pub use limits::Limits;
-pub use load::{Component, LoadError};
 pub(crate) use load::speaks;
+pub use load::{Component, LoadError};
 
 /// The contract version that this host speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
@@ -126,7 +126,10 @@ impl fmt::Debug for Engine {
 }
 
 /// The clock that deadlines are read from.
-#[expect(clippy::disallowed_methods, reason = "the engine enforces wall-clock deadlines")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the engine enforces wall-clock deadlines"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -28,7 +28,9 @@ impl Ticker {
                     }
                 }
             })
-            .map_err(|error| LoadError::Engine(format!("cannot start the epoch thread: {error}")))?;
+            .map_err(|error| {
+                LoadError::Engine(format!("cannot start the epoch thread: {error}"))
+            })?;
         Ok(Self { _stop: stop })
     }
 }

@@ -121,7 +121,11 @@ impl Serialize for Timings {
     /// Whole microseconds: `total`, and `detectors` by name.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let detectors: BTreeMap<_, _> = self.detectors.iter().map(|(id, time)| (id, micros(time))).collect();
+        let detectors: BTreeMap<_, _> = self
+            .detectors
+            .iter()
+            .map(|(id, time)| (id, micros(time)))
+            .collect();
         let mut object = serializer.serialize_struct("Timings", 2)?;
         object.serialize_field("total", &micros(&self.total))?;
         object.serialize_field("detectors", &detectors)?;

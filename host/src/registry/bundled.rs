@@ -10,10 +10,22 @@ use crate::engine::Limits;
 type Files = &'static [(&'static str, &'static [u8])];
 
 const SPAM_TEXT: Files = &[
-    ("plugin.toml", include_bytes!("../../../guest-models/spam-text/plugin.toml")),
-    ("calibrator.toml", include_bytes!("../../../guest-models/spam-text/calibrator.toml")),
-    ("model.onnx", include_bytes!("../../../guest-models/spam-text/model.onnx")),
-    ("spam-text.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/spam-text.wasm"))),
+    (
+        "plugin.toml",
+        include_bytes!("../../../guest-models/spam-text/plugin.toml"),
+    ),
+    (
+        "calibrator.toml",
+        include_bytes!("../../../guest-models/spam-text/calibrator.toml"),
+    ),
+    (
+        "model.onnx",
+        include_bytes!("../../../guest-models/spam-text/model.onnx"),
+    ),
+    (
+        "spam-text.wasm",
+        include_bytes!(concat!(env!("OUT_DIR"), "/spam-text.wasm")),
+    ),
 ];
 
 /// The bundled packages.
@@ -24,9 +36,10 @@ pub fn packages(max: &Limits) -> Result<Vec<Package>, PackageError> {
 fn package(origin: &str, files: Files, max: &Limits) -> Result<Package, PackageError> {
     Package::from_files(origin, max, |name| {
         let file = files.iter().find(|(known, _)| *known == name);
-        file.map(|(_, bytes)| Cow::Borrowed(*bytes)).ok_or_else(|| FileError {
-            file: format!("{origin}/{name}").into(),
-            what: "is not bundled; name it in registry/bundled.rs".to_owned(),
-        })
+        file.map(|(_, bytes)| Cow::Borrowed(*bytes))
+            .ok_or_else(|| FileError {
+                file: format!("{origin}/{name}").into(),
+                what: "is not bundled; name it in registry/bundled.rs".to_owned(),
+            })
     })
 }

@@ -49,7 +49,9 @@ impl CompileCache {
         match user_folder() {
             Some(folder) => Self::at(&folder),
             None => {
-                warn!("neither XDG_CACHE_HOME nor HOME is set, so components are compiled at every start");
+                warn!(
+                    "neither XDG_CACHE_HOME nor HOME is set, so components are compiled at every start"
+                );
                 Self::none()
             }
         }
@@ -94,7 +96,11 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     let mut compatibility = HashToSha(Sha256::new());
     engine.compatibility().hash(&mut compatibility);
     let compatibility = hex(&compatibility.0.finalize());
-    format!("{}-{}.cwasm", hex(&Sha256::digest(wasm)), &compatibility[..16])
+    format!(
+        "{}-{}.cwasm",
+        hex(&Sha256::digest(wasm)),
+        &compatibility[..16]
+    )
 }
 
 /// A hasher whose result is the same in every process and version of `std`.
@@ -112,7 +118,11 @@ impl Hasher for HashToSha {
 }
 
 fn user_folder() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = set("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
     let cache = cache.or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(cache.join("trommel").join("components"))
@@ -134,14 +144,20 @@ fn new_file(folder: &Path) -> io::Result<(PathBuf, fs::File)> {
     let path = folder.join(format!(".new-{}-{n}", std::process::id()));
     // What an ended process of this number left behind.
     let _ = fs::remove_file(&path);
-    let file = fs::File::options().write(true).create_new(true).open(&path)?;
+    let file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
     Ok((path, file))
 }
 
 #[cfg(unix)]
 fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 #[cfg(not(unix))]
@@ -154,14 +170,18 @@ fn check_owner(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = fs::metadata(folder)?;
     if metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others may write to it; close it with `chmod go-w`"));
+        return Err(io::Error::other(
+            "others may write to it; close it with `chmod go-w`",
+        ));
     }
     // What this process makes is its own: no need to ask the system who we are.
     let (probe, file) = new_file(folder)?;
     let own = file.metadata()?.uid();
     fs::remove_file(probe)?;
     if metadata.uid() != own {
-        return Err(io::Error::other("it belongs to another user; remove it or choose another"));
+        return Err(io::Error::other(
+            "it belongs to another user; remove it or choose another",
+        ));
     }
     Ok(())
 }

@@ -29,7 +29,9 @@ pub enum PackageError {
         label: Label,
     },
     /// A model is not the one that the manifest names.
-    #[error("{place}: {file} has sha256 {given}, not the one written here; restore the file or, if it was meant to change, write the new digest")]
+    #[error(
+        "{place}: {file} has sha256 {given}, not the one written here; restore the file or, if it was meant to change, write the new digest"
+    )]
     ModelDigest {
         /// Manifest and line.
         place: String,
@@ -93,7 +95,9 @@ pub fn load(
     };
     let manifest = &package.manifest;
     let resolved = resolve(package, settings)?;
-    let component = cache.component(engine, &package.component).map_err(failed)?;
+    let component = cache
+        .component(engine, &package.component)
+        .map_err(failed)?;
     check_imports(package, &component)?;
     let mut models = Vec::new();
     for (name, onnx) in &package.models {
@@ -134,10 +138,16 @@ fn resolve(
     for (key, value) in given {
         let Some(default) = declared.get(key) else {
             let known: Vec<&String> = declared.keys().collect();
-            return Err(wrong(key, format!("is not declared; the manifest declares {known:?}")));
+            return Err(wrong(
+                key,
+                format!("is not declared; the manifest declares {known:?}"),
+            ));
         };
         if std::mem::discriminant(default) != std::mem::discriminant(value) {
-            return Err(wrong(key, format!("is `{value}`; give it the type of its default `{default}`")));
+            return Err(wrong(
+                key,
+                format!("is `{value}`; give it the type of its default `{default}`"),
+            ));
         }
     }
     let resolved = declared.iter().map(|(key, default)| {
@@ -154,7 +164,10 @@ fn check_imports(package: &Package, component: &Component) -> Result<(), Package
         return Ok(());
     }
     Err(PackageError::Imports {
-        place: format!("{}/plugin.toml:{}", package.origin, package.manifest.imports_line),
+        place: format!(
+            "{}/plugin.toml:{}",
+            package.origin, package.manifest.imports_line
+        ),
         real: real.iter().map(ToString::to_string).collect(),
         said: said.iter().cloned().collect(),
     })

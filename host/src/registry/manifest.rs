@@ -214,7 +214,13 @@ impl Manifest {
         let lines = Lines::new(text);
         let reader = Reader { file, lines };
         if text.len() > MAX_BYTES {
-            return reader.refuse(0, format!("the manifest has {} bytes, more than {MAX_BYTES}; shorten it", text.len()));
+            return reader.refuse(
+                0,
+                format!(
+                    "the manifest has {} bytes, more than {MAX_BYTES}; shorten it",
+                    text.len()
+                ),
+            );
         }
         if let Some(at) = long_key(text) {
             return reader.refuse(at, "this key is too long; write an inline table".to_owned());
@@ -251,9 +257,15 @@ impl Reader<'_> {
         self.contract(&plugin.contract)?;
         self.file_name(&plugin.component)?;
         self.file_name(&raw.calibrator.file)?;
-        plugin.model_card.as_ref().map_or(Ok(()), |card| self.file_name(card))?;
+        plugin
+            .model_card
+            .as_ref()
+            .map_or(Ok(()), |card| self.file_name(card))?;
         if plugin.reads.get_ref().is_empty() {
-            return self.refuse(plugin.reads.span().start, "the plugin reads nothing; write `reads = [\"text\"]`");
+            return self.refuse(
+                plugin.reads.span().start,
+                "the plugin reads nothing; write `reads = [\"text\"]`",
+            );
         }
         let labels = self.labels(raw.labels)?;
         Ok(Manifest {
@@ -278,13 +290,19 @@ impl Reader<'_> {
         if is_name(name.get_ref()) {
             return Ok(());
         }
-        self.refuse(name.span().start, "a plugin's name is 1 to 64 of `a-z`, `0-9` and `-`, such as `spam-text`")
+        self.refuse(
+            name.span().start,
+            "a plugin's name is 1 to 64 of `a-z`, `0-9` and `-`, such as `spam-text`",
+        )
     }
 
     fn semver(&self, version: &Spanned<String>) -> Result<(), ManifestError> {
         match semver::Version::parse(version.get_ref()) {
             Ok(_) => Ok(()),
-            Err(error) => self.refuse(version.span().start, format!("not a version ({error}); write it like `0.1.0`")),
+            Err(error) => self.refuse(
+                version.span().start,
+                format!("not a version ({error}); write it like `0.1.0`"),
+            ),
         }
     }
 
@@ -321,10 +339,16 @@ impl Reader<'_> {
         let mut labels = BTreeMap::new();
         for (name, label) in raw.into_inner() {
             if !name.get_ref().split('/').all(is_name) {
-                return self.refuse(name.span().start, "a label is words of `a-z`, `0-9` and `-`, joined by `/`");
+                return self.refuse(
+                    name.span().start,
+                    "a label is words of `a-z`, `0-9` and `-`, joined by `/`",
+                );
             }
             if label.parents.len() > MAX_PARENTS {
-                return self.refuse(name.span().start, format!("a label has at most {MAX_PARENTS} parents"));
+                return self.refuse(
+                    name.span().start,
+                    format!("a label has at most {MAX_PARENTS} parents"),
+                );
             }
             labels.insert(Label::from(name.get_ref().as_str()), label.description);
         }
@@ -343,7 +367,11 @@ impl Reader<'_> {
             let span = model.span();
             let model = model.into_inner();
             self.file_name_at(&model.file, span.clone())?;
-            let is_digest = model.sha256.len() == 64 && model.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            let is_digest = model.sha256.len() == 64
+                && model
+                    .sha256
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
             if !is_digest {
                 return self.refuse(span.start, format!("sha256 of model `{name}` is 64 lower-case hex digits; take them from `sha256sum {}`", model.file));
             }
@@ -369,12 +397,19 @@ impl Reader<'_> {
             let value = match (kind, default) {
                 // A number may be written whole; it stays a number.
                 #[expect(clippy::cast_precision_loss, reason = "what a TOML reader does too")]
-                (SettingType::Number, SettingValue::Integer(integer)) => SettingValue::Number(integer as f64),
+                (SettingType::Number, SettingValue::Integer(integer)) => {
+                    SettingValue::Number(integer as f64)
+                }
                 (SettingType::Flag, value @ SettingValue::Flag(_))
                 | (SettingType::Integer, value @ SettingValue::Integer(_))
                 | (SettingType::Number, value @ SettingValue::Number(_))
                 | (SettingType::Text, value @ SettingValue::Text(_)) => value,
-                _ => return self.refuse(at, format!("the default of setting `{key}` is not of its type")),
+                _ => {
+                    return self.refuse(
+                        at,
+                        format!("the default of setting `{key}` is not of its type"),
+                    );
+                }
             };
             settings.insert(key, value);
         }
@@ -388,7 +423,8 @@ impl Reader<'_> {
             Ok(asked.map(|mib| mib << 20))
         };
         if let Some(bytes) = mib(&raw.memory_mib, max.memory_bytes as u64, "memory")? {
-            limits.memory_bytes = usize::try_from(bytes).expect("at most what the host's own bound holds");
+            limits.memory_bytes =
+                usize::try_from(bytes).expect("at most what the host's own bound holds");
         }
         if let Some(bytes) = mib(&raw.tensor_mib, max.tensor_bytes, "tensors")? {
             limits.tensor_bytes = bytes;
@@ -416,8 +452,14 @@ impl Reader<'_> {
             return Ok(None);
         };
         match *asked.get_ref() {
-            0 => self.refuse(asked.span().start, format!("0 {unit} of {what} is none at all; ask for some, or leave the line out")),
-            n if n > max => self.refuse(asked.span().start, format!("asks for {n} {unit} of {what}, this host grants at most {max}")),
+            0 => self.refuse(
+                asked.span().start,
+                format!("0 {unit} of {what} is none at all; ask for some, or leave the line out"),
+            ),
+            n if n > max => self.refuse(
+                asked.span().start,
+                format!("asks for {n} {unit} of {what}, this host grants at most {max}"),
+            ),
             n => Ok(Some(n)),
         }
     }
@@ -432,10 +474,22 @@ impl Reader<'_> {
             let at = case.span().start;
             let case = case.into_inner();
             if !labels.contains_key(case.label.as_str()) {
-                return self.refuse(at, format!("golden case `{}` is about label `{}`, which is not declared", case.name, case.label));
+                return self.refuse(
+                    at,
+                    format!(
+                        "golden case `{}` is about label `{}`, which is not declared",
+                        case.name, case.label
+                    ),
+                );
             }
             if case.at_least.is_none() && case.at_most.is_none() {
-                return self.refuse(at, format!("golden case `{}` asks for nothing; add `at-least` or `at-most`", case.name));
+                return self.refuse(
+                    at,
+                    format!(
+                        "golden case `{}` asks for nothing; add `at-least` or `at-most`",
+                        case.name
+                    ),
+                );
             }
             golden.push(case);
         }
@@ -445,5 +499,7 @@ impl Reader<'_> {
 
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }

@@ -58,7 +58,8 @@ impl Package {
         Self::from_files(&folder.display().to_string(), max, |name| {
             let path = folder.join(name);
             let read = read_bounded(&path);
-            read.map(Cow::Owned).map_err(|what| FileError { file: path, what })
+            read.map(Cow::Owned)
+                .map_err(|what| FileError { file: path, what })
         })
     }
 
@@ -137,26 +138,38 @@ fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {
     text.map_err(|error| {
         PackageError::File(FileError {
             file: file.into(),
-            what: format!("not UTF-8 at byte {}; save it as UTF-8", error.valid_up_to()),
+            what: format!(
+                "not UTF-8 at byte {}; save it as UTF-8",
+                error.valid_up_to()
+            ),
         })
     })
 }
 
 /// The whole file, when it is a file of sane size.
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let most = if path.ends_with(MANIFEST) { MAX_BYTES as u64 } else { MAX_FILE_BYTES };
+    let most = if path.ends_with(MANIFEST) {
+        MAX_BYTES as u64
+    } else {
+        MAX_FILE_BYTES
+    };
     // Asked first, and not through links: opening a pipe waits for its writer, and
     // a package holds its files itself.
-    let metadata = path.symlink_metadata().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "is not there; the package must hold it".to_owned(),
-        _ => format!("cannot be opened: {error}"),
-    })?;
+    let metadata = path
+        .symlink_metadata()
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "is not there; the package must hold it".to_owned(),
+            _ => format!("cannot be opened: {error}"),
+        })?;
     if !metadata.is_file() {
         return Err("is not a plain file; put the file itself there".to_owned());
     }
     let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     if metadata.len() > most {
-        return Err(format!("has {} bytes, at most {most} are taken", metadata.len()));
+        return Err(format!(
+            "has {} bytes, at most {most} are taken",
+            metadata.len()
+        ));
     }
     let mut bytes = Vec::new();
     // The file may grow between the two looks.

@@ -118,8 +118,14 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.0.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.account.0.tensors.fetch_sub(self.tensors, Ordering::Relaxed);
+        self.account
+            .0
+            .bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account
+            .0
+            .tensors
+            .fetch_sub(self.tensors, Ordering::Relaxed);
     }
 }
 
@@ -142,7 +148,12 @@ mod tests {
         let plugin = Account::new("plugin", 100, 10);
         let call = plugin.child("call", 50, 1);
         let error = call.charge(51, 1).unwrap_err();
-        assert!(error.to_string().contains("call would hold 51 tensor bytes"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("call would hold 51 tensor bytes"),
+            "{error}"
+        );
         let _one = call.charge(1, 1).unwrap();
         let error = call.charge(1, 1).unwrap_err();
         assert!(error.to_string().contains("2 tensors"), "{error}");
@@ -166,6 +177,9 @@ mod tests {
         let plugin = Account::new("plugin", 60, 10);
         let _one = plugin.child("one", 50, 5).charge(40, 1).unwrap();
         let error = plugin.child("two", 50, 5).charge(40, 1).unwrap_err();
-        assert!(error.to_string().starts_with("plugin would hold 80"), "{error}");
+        assert!(
+            error.to_string().starts_with("plugin would hold 80"),
+            "{error}"
+        );
     }
 }

@@ -15,7 +15,9 @@ pub enum TensorError {
         hint: String,
     },
     /// The model holds an operator that is not known here.
-    #[error("operator {operator} of node `{node}` is not supported; export the model with other operators")]
+    #[error(
+        "operator {operator} of node `{node}` is not supported; export the model with other operators"
+    )]
     UnsupportedOperator {
         /// The ONNX operator, with its domain when it is not the standard one.
         operator: String,
@@ -47,7 +49,9 @@ pub enum TensorError {
         what: String,
     },
     /// The account would hold more than it may.
-    #[error("{account} would hold {wanted} {unit}, its limit is {limit}; drop tensors earlier or raise the limit")]
+    #[error(
+        "{account} would hold {wanted} {unit}, its limit is {limit}; drop tensors earlier or raise the limit"
+    )]
     QuotaExceeded {
         /// Whose account.
         account: String,

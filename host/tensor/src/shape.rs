@@ -122,7 +122,10 @@ pub(crate) fn n_bytes(dtype: Dtype, shape: &[usize]) -> Result<usize, TensorErro
         .filter(|&bytes| isize::try_from(bytes).is_ok())
         .ok_or_else(|| TensorError::ShapeMismatch {
             place: String::new(),
-            what: format!("a {dtype} tensor of shape {} is larger than memory", shown(shape)),
+            what: format!(
+                "a {dtype} tensor of shape {} is larger than memory",
+                shown(shape)
+            ),
         })
 }
 

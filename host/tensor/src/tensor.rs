@@ -37,7 +37,10 @@ impl Tensor {
             what,
         };
         if shape.len() > MAX_RANK {
-            return Err(mismatch(format!("a tensor has at most {MAX_RANK} dimensions, {} were given", shape.len())));
+            return Err(mismatch(format!(
+                "a tensor has at most {MAX_RANK} dimensions, {} were given",
+                shape.len()
+            )));
         }
         let wanted = n_bytes(dtype, shape)?;
         if bytes.len() != wanted {

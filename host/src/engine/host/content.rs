@@ -81,11 +81,7 @@ impl HostItem for CallState {
         self.of_part(part, "part", |part| Some(part.name.clone()))
     }
 
-    fn language(
-        &mut self,
-        _: Resource<ItemHandle>,
-        part: u32,
-    ) -> wasmtime::Result<Option<String>> {
+    fn language(&mut self, _: Resource<ItemHandle>, part: u32) -> wasmtime::Result<Option<String>> {
         let language = |part: &Part| match &part.content {
             Content::Text { language, .. } => language.clone(),
             _ => None,
@@ -119,7 +115,10 @@ impl HostItem for CallState {
         })
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "the contract says: the nearest f64")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the contract says: the nearest f64"
+    )]
     fn attribute_number(
         &mut self,
         _: Resource<ItemHandle>,
@@ -163,5 +162,10 @@ impl HostItem for CallState {
 
 fn embedding_bytes(item: &Item, name: &str) -> Option<Vec<u8>> {
     let numbers = item.embeddings.get(name)?;
-    Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+    Some(
+        numbers
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect(),
+    )
 }

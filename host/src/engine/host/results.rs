@@ -14,7 +14,12 @@ impl Host for CallState {}
 impl CallState {
     fn evidence(&mut self, signal: u32, evidence: Evidence) -> wasmtime::Result<()> {
         self.hold(size_of::<Evidence>())?;
-        let Self { writer, item, detector, .. } = self;
+        let Self {
+            writer,
+            item,
+            detector,
+            ..
+        } = self;
         writer.evidence(signal, evidence, item, &detector.limits)?;
         Ok(())
     }
@@ -27,7 +32,9 @@ impl HostFindings for CallState {
         label: String,
         score: f32,
     ) -> wasmtime::Result<u32> {
-        let Self { writer, detector, .. } = self;
+        let Self {
+            writer, detector, ..
+        } = self;
         let declared = detector.labels.get(label.as_str());
         Ok(writer.signal(declared, &label, score, &detector.limits)?)
     }
@@ -53,7 +60,16 @@ impl HostFindings for CallState {
         width: f32,
         height: f32,
     ) -> wasmtime::Result<()> {
-        self.evidence(signal, Evidence::Region { part, x, y, width, height })
+        self.evidence(
+            signal,
+            Evidence::Region {
+                part,
+                x,
+                y,
+                width,
+                height,
+            },
+        )
     }
 
     fn note(
@@ -72,8 +88,14 @@ impl HostFindings for CallState {
         name: String,
         value: Resource<Tensor>,
     ) -> wasmtime::Result<()> {
-        let tensor = self.table.get(&value).map_err(|error| broken(error.to_string()))?.clone();
-        let Self { writer, detector, .. } = self;
+        let tensor = self
+            .table
+            .get(&value)
+            .map_err(|error| broken(error.to_string()))?
+            .clone();
+        let Self {
+            writer, detector, ..
+        } = self;
         writer.embedding(name, tensor, &detector.limits)?;
         Ok(())
     }

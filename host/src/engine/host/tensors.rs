@@ -30,11 +30,17 @@ impl CallState {
     }
 
     fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<&Tensor> {
-        Ok(self.table.get(handle).map_err(|error| broken(error.to_string()))?)
+        Ok(self
+            .table
+            .get(handle)
+            .map_err(|error| broken(error.to_string()))?)
     }
 
     fn model(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<&ModelHandle> {
-        Ok(self.table.get(handle).map_err(|error| broken(error.to_string()))?)
+        Ok(self
+            .table
+            .get(handle)
+            .map_err(|error| broken(error.to_string()))?)
     }
 }
 
@@ -60,13 +66,19 @@ impl HostTensor for CallState {
 
     async fn read(&mut self, handle: Resource<Tensor>) -> Answer<Vec<u8>> {
         let tensor = self.tensor(&handle)?.clone();
-        let read = until(self.deadline(), tensor.read(), self.timed_out("a tensor to be read"));
+        let read = until(
+            self.deadline(),
+            tensor.read(),
+            self.timed_out("a tensor to be read"),
+        );
         let read = read.await?;
         self.answer(read)
     }
 
     fn drop(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<()> {
-        self.table.delete(handle).map_err(|error| broken(error.to_string()))?;
+        self.table
+            .delete(handle)
+            .map_err(|error| broken(error.to_string()))?;
         Ok(())
     }
 }
@@ -87,11 +99,23 @@ impl HostModel for CallState {
     }
 
     fn inputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<Port>> {
-        self.model(&handle)?.0.graph().inputs().iter().map(port).collect()
+        self.model(&handle)?
+            .0
+            .graph()
+            .inputs()
+            .iter()
+            .map(port)
+            .collect()
     }
 
     fn outputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<Port>> {
-        self.model(&handle)?.0.graph().outputs().iter().map(port).collect()
+        self.model(&handle)?
+            .0
+            .graph()
+            .outputs()
+            .iter()
+            .map(port)
+            .collect()
     }
 
     async fn run(
@@ -128,7 +152,9 @@ impl HostModel for CallState {
     }
 
     fn drop(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<()> {
-        self.table.delete(handle).map_err(|error| broken(error.to_string()))?;
+        self.table
+            .delete(handle)
+            .map_err(|error| broken(error.to_string()))?;
         Ok(())
     }
 }
@@ -141,13 +167,21 @@ fn port(port: &tensor::Port) -> wasmtime::Result<Port> {
     Ok(Port {
         name: port.name.clone(),
         dtype: dtype_in_wit(port.dtype),
-        shape: port.shape.iter().map(dimension).collect::<wasmtime::Result<_>>()?,
+        shape: port
+            .shape
+            .iter()
+            .map(dimension)
+            .collect::<wasmtime::Result<_>>()?,
     })
 }
 
 fn size_in_wit(size: usize) -> wasmtime::Result<u32> {
-    u32::try_from(size)
-        .map_err(|_| broken(format!("a dimension of {size} is larger than the contract counts")).into())
+    u32::try_from(size).map_err(|_| {
+        broken(format!(
+            "a dimension of {size} is larger than the contract counts"
+        ))
+        .into()
+    })
 }
 
 macro_rules! dtypes {
@@ -162,4 +196,6 @@ macro_rules! dtypes {
     };
 }
 
-dtypes!(Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, Bf16, F32, F64);
+dtypes!(
+    Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, Bf16, F32, F64
+);

@@ -65,7 +65,10 @@ impl Graph {
         if tensor.dtype() != port.dtype || tensor.shape().len() != port.shape.len() {
             return Err(mismatch(String::new()));
         }
-        let fact = self.model.input_fact(index).expect("ports are the model's inputs");
+        let fact = self
+            .model
+            .input_fact(index)
+            .expect("ports are the model's inputs");
         for (dim, &size) in fact.shape.iter().zip(tensor.shape()) {
             let size = i64::try_from(size).map_err(|_| mismatch(String::new()))?;
             match dim {
@@ -73,9 +76,15 @@ impl Graph {
                 dim => match dim.eval_to_i64(symbols) {
                     Ok(wanted) if wanted == size => {}
                     Ok(wanted) => {
-                        return Err(mismatch(format!("; {dim} is {wanted} in this run, not {size}")));
+                        return Err(mismatch(format!(
+                            "; {dim} is {wanted} in this run, not {size}"
+                        )));
                     }
-                    Err(_) => return Err(mismatch(format!("; {dim} cannot be told from the inputs before it"))),
+                    Err(_) => {
+                        return Err(mismatch(format!(
+                            "; {dim} cannot be told from the inputs before it"
+                        )));
+                    }
                 },
             }
         }
@@ -94,16 +103,31 @@ impl Graph {
 fn missing(port: &Port) -> TensorError {
     TensorError::UnknownName {
         name: port.name.clone(),
-        what: format!("input `{}` ({} {}) was not given", port.name, port.dtype, shown(&port.shape)),
+        what: format!(
+            "input `{}` ({} {}) was not given",
+            port.name,
+            port.dtype,
+            shown(&port.shape)
+        ),
     }
 }
 
 fn unknown(kind: &str, name: &str, ports: &[Port]) -> TensorError {
-    let known: Vec<String> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
+    let known: Vec<String> = ports
+        .iter()
+        .map(|port| format!("`{}`", port.name))
+        .collect();
     let twice = ports.iter().any(|port| port.name == name);
-    let problem = if twice { "was given twice" } else { "does not exist" };
+    let problem = if twice {
+        "was given twice"
+    } else {
+        "does not exist"
+    };
     TensorError::UnknownName {
         name: name.to_owned(),
-        what: format!("{kind} `{name}` {problem}; the model has {}", known.join(", ")),
+        what: format!(
+            "{kind} `{name}` {problem}; the model has {}",
+            known.join(", ")
+        ),
     }
 }

@@ -27,7 +27,9 @@ struct Size {
 
 impl Footprint {
     pub(super) fn of(model: &TypedModel) -> Result<Self, TensorError> {
-        let order = model.eval_order().map_err(|error| TensorError::invalid(chain(&error)))?;
+        let order = model
+            .eval_order()
+            .map_err(|error| TensorError::invalid(chain(&error)))?;
         let mut at = vec![0; model.nodes().len()];
         for (step, &node) in order.iter().enumerate() {
             at[node] = step;
@@ -58,7 +60,9 @@ impl Footprint {
         let (mut alive, mut peak) = (0_u64, 0_u64);
         for step in &self.steps {
             for size in &step.born {
-                alive = alive.checked_add(size.bytes(symbols)?).ok_or_else(too_large)?;
+                alive = alive
+                    .checked_add(size.bytes(symbols)?)
+                    .ok_or_else(too_large)?;
             }
             peak = peak.max(alive);
             for size in &step.dying {
@@ -78,10 +82,15 @@ impl Size {
             .flat_map(|fact| fact.shape.iter().flat_map(TDim::symbols))
             .collect();
         let dims: Vec<TDim> = fact.shape.iter().cloned().collect();
-        if dims.iter().flat_map(TDim::symbols).any(|symbol| !known.contains(&symbol)) {
+        if dims
+            .iter()
+            .flat_map(TDim::symbols)
+            .any(|symbol| !known.contains(&symbol))
+        {
             return Err(TensorError::InvalidGraph {
                 what: format!("the shape of `{node}` depends on the data"),
-                hint: "a run must be sized before it runs; export without such operators".to_owned(),
+                hint: "a run must be sized before it runs; export without such operators"
+                    .to_owned(),
             });
         }
         let element = match fact.datum_type {
@@ -94,8 +103,13 @@ impl Size {
 
     fn bytes(&self, symbols: &SymbolValues) -> Result<u64, TensorError> {
         self.dims.iter().try_fold(self.element, |bytes, dim| {
-            let size = dim.eval_to_i64(symbols).ok().and_then(|size| u64::try_from(size).ok());
-            bytes.checked_mul(size.ok_or_else(too_large)?).ok_or_else(too_large)
+            let size = dim
+                .eval_to_i64(symbols)
+                .ok()
+                .and_then(|size| u64::try_from(size).ok());
+            bytes
+                .checked_mul(size.ok_or_else(too_large)?)
+                .ok_or_else(too_large)
         })
     }
 }
@@ -109,7 +123,10 @@ fn too_large() -> TensorError {
 
 /// Bytes of all constants.
 pub(super) fn weight_bytes(model: &TypedModel) -> u64 {
-    let constants = model.nodes().iter().filter_map(|node| node.op_as::<Const>());
+    let constants = model
+        .nodes()
+        .iter()
+        .filter_map(|node| node.op_as::<Const>());
     constants
         .filter(|constant| constant.val().is_plain_ram())
         .map(|constant| constant.val().as_bytes().len() as u64)

@@ -14,8 +14,8 @@ use sha2::Digest as _;
 use tract_onnx::prelude::TypedModel;
 
 pub(crate) use bind::Binding;
-pub(crate) use read::{chain, dtype_of, panic_message};
 use footprint::Footprint;
+pub(crate) use read::{chain, dtype_of, panic_message};
 
 use crate::{Port, TensorError, Weights};
 

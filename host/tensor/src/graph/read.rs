@@ -24,34 +24,44 @@ pub(super) fn read(file: &[u8]) -> Result<Model, TensorError> {
     let read = catch_unwind(AssertUnwindSafe(|| read_trusting(file)));
     read.unwrap_or_else(|panic| {
         let what = panic_message(panic.as_ref());
-        Err(TensorError::invalid(format!("the importer gave up: {what}")))
+        Err(TensorError::invalid(format!(
+            "the importer gave up: {what}"
+        )))
     })
 }
 
 fn read_trusting(file: &[u8]) -> Result<Model, TensorError> {
     let onnx = tract_onnx::onnx();
-    let proto = onnx
-        .proto_model_for_read(&mut &*file)
-        .map_err(|error| TensorError::InvalidGraph {
-            what: format!("the file does not decode: {}", chain(&error)),
-            hint: "is it an ONNX file, and whole?".to_owned(),
-        })?;
+    let proto =
+        onnx.proto_model_for_read(&mut &*file)
+            .map_err(|error| TensorError::InvalidGraph {
+                what: format!("the file does not decode: {}", chain(&error)),
+                hint: "is it an ONNX file, and whole?".to_owned(),
+            })?;
     check_proto(&onnx, &proto)?;
     let mut model = onnx
         .parse(&proto, None)
         .map_err(|error| TensorError::invalid(chain(&error)))?
         .model;
     name_unknown_dimensions(&mut model)?;
-    let model = model.into_typed().map_err(|error| TensorError::invalid(chain(&error)))?;
+    let model = model
+        .into_typed()
+        .map_err(|error| TensorError::invalid(chain(&error)))?;
     check_sizes(&model)?;
-    let model = model.into_decluttered().map_err(|error| TensorError::invalid(chain(&error)))?;
-    let inputs = model.input_outlets().map_err(|error| TensorError::invalid(chain(&error)))?;
+    let model = model
+        .into_decluttered()
+        .map_err(|error| TensorError::invalid(chain(&error)))?;
+    let inputs = model
+        .input_outlets()
+        .map_err(|error| TensorError::invalid(chain(&error)))?;
     let inputs = inputs
         .iter()
         .map(|outlet| port(&model, *outlet, &model.node(outlet.node).name))
         .collect::<Result<_, _>>()?;
     let graph = proto.graph.as_ref().expect("checked above");
-    let outlets = model.output_outlets().map_err(|error| TensorError::invalid(chain(&error)))?;
+    let outlets = model
+        .output_outlets()
+        .map_err(|error| TensorError::invalid(chain(&error)))?;
     let outputs = outlets
         .iter()
         .zip(&graph.output)
@@ -93,7 +103,9 @@ fn check_graph(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), Tensor
             let first_output = || node.output.first().cloned().unwrap_or_default();
             return Err(TensorError::UnsupportedOperator {
                 operator: format!("{domain}{}", node.op_type),
-                node: Some(node.name.clone()).filter(|n| !n.is_empty()).unwrap_or_else(first_output),
+                node: Some(node.name.clone())
+                    .filter(|n| !n.is_empty())
+                    .unwrap_or_else(first_output),
             });
         }
         for attribute in &node.attribute {
@@ -101,7 +113,9 @@ fn check_graph(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), Tensor
                 check_initializer(tensor)?;
             }
             let bodies = attribute.g.iter().chain(&attribute.graphs);
-            bodies.into_iter().try_for_each(|body| check_graph(onnx, body))?;
+            bodies
+                .into_iter()
+                .try_for_each(|body| check_graph(onnx, body))?;
         }
     }
     Ok(())
@@ -137,7 +151,10 @@ const SHAPE_MAKERS: [(&str, usize); 3] = [("ConstantOfShape", 0), ("Expand", 1),
 /// infers shapes, so a shape that the file spells out is checked before.
 // A shape that is itself computed is seen too late; docs/security.md says so.
 fn check_made_shape(node: &NodeProto, graph: &GraphProto) -> Result<(), TensorError> {
-    let Some((_, input)) = SHAPE_MAKERS.iter().find(|(operator, _)| *operator == node.op_type) else {
+    let Some((_, input)) = SHAPE_MAKERS
+        .iter()
+        .find(|(operator, _)| *operator == node.op_type)
+    else {
         return Ok(());
     };
     let shape = node.input.get(*input).and_then(|name| {
@@ -145,7 +162,9 @@ fn check_made_shape(node: &NodeProto, graph: &GraphProto) -> Result<(), TensorEr
         initializer.or_else(|| constant(name, graph))
     });
     let n_elements = shape.map_or(Some(1), |shape| {
-        int64s(shape).try_fold(1_u64, |product, size| product.checked_mul(size.unsigned_abs()))
+        int64s(shape).try_fold(1_u64, |product, size| {
+            product.checked_mul(size.unsigned_abs())
+        })
     });
     if n_elements.is_none_or(|n| n > MAX_VALUE_BYTES / 4) {
         return Err(TensorError::invalid(format!(
@@ -158,14 +177,20 @@ fn check_made_shape(node: &NodeProto, graph: &GraphProto) -> Result<(), TensorEr
 
 /// The value of the `Constant` node that makes `name`.
 fn constant<'a>(name: &str, graph: &'a GraphProto) -> Option<&'a TensorProto> {
-    let makes = |node: &&NodeProto| node.op_type == "Constant" && node.output.iter().any(|output| output == name);
+    let makes = |node: &&NodeProto| {
+        node.op_type == "Constant" && node.output.iter().any(|output| output == name)
+    };
     let node = graph.node.iter().find(makes)?;
-    node.attribute.iter().find_map(|attribute| attribute.t.as_ref())
+    node.attribute
+        .iter()
+        .find_map(|attribute| attribute.t.as_ref())
 }
 
 fn int64s(tensor: &TensorProto) -> impl Iterator<Item = i64> {
     let (raw, _) = tensor.raw_data.as_chunks::<8>();
-    raw.iter().map(|bytes| i64::from_le_bytes(*bytes)).chain(tensor.int64_data.iter().copied())
+    raw.iter()
+        .map(|bytes| i64::from_le_bytes(*bytes))
+        .chain(tensor.int64_data.iter().copied())
 }
 
 /// Decluttering computes what does not depend on the inputs, so a few bytes of
@@ -174,11 +199,16 @@ fn check_sizes(model: &TypedModel) -> Result<(), TensorError> {
     for node in model.nodes() {
         for outlet in &node.outputs {
             let element = outlet.fact.datum_type.size_of().max(1) as u64;
-            let bytes = outlet.fact.shape.iter().try_fold(element, |bytes, dim| match dim.to_i64() {
-                Ok(size) => bytes.checked_mul(u64::try_from(size).ok()?),
-                // Symbolic: bounded run by run.
-                Err(_) => Some(bytes),
-            });
+            let bytes =
+                outlet
+                    .fact
+                    .shape
+                    .iter()
+                    .try_fold(element, |bytes, dim| match dim.to_i64() {
+                        Ok(size) => bytes.checked_mul(u64::try_from(size).ok()?),
+                        // Symbolic: bounded run by run.
+                        Err(_) => Some(bytes),
+                    });
             if bytes.is_none_or(|bytes| bytes > MAX_VALUE_BYTES) {
                 return Err(TensorError::invalid(format!(
                     "node `{}` ({}) makes a value of shape {:?}, larger than {MAX_VALUE_BYTES} bytes",
@@ -227,9 +257,14 @@ fn name_unknown_dimensions(
 }
 
 fn port(model: &TypedModel, outlet: OutletId, name: &str) -> Result<Port, TensorError> {
-    let fact = model.outlet_fact(outlet).map_err(|error| TensorError::invalid(chain(&error)))?;
+    let fact = model
+        .outlet_fact(outlet)
+        .map_err(|error| TensorError::invalid(chain(&error)))?;
     let dtype = dtype_of(fact.datum_type).ok_or_else(|| {
-        TensorError::invalid(format!("`{name}` holds {:?}, which is no tensor dtype", fact.datum_type))
+        TensorError::invalid(format!(
+            "`{name}` holds {:?}, which is no tensor dtype",
+            fact.datum_type
+        ))
     })?;
     let shape = fact
         .shape

@@ -10,8 +10,8 @@ use tract_onnx::prelude as tract;
 use tract_onnx::prelude::IntoTValue as _;
 use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
-use super::queue::Workers;
 use super::CpuStorage;
+use super::queue::Workers;
 use crate::graph::{Binding, dtype_of, panic_message};
 use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError};
 
@@ -34,7 +34,9 @@ impl CpuSession {
     pub(super) fn new(graph: Arc<Graph>, workers: Arc<Workers>) -> Result<Self, TensorError> {
         let model = graph.model().clone();
         let plan = catch_unwind(AssertUnwindSafe(|| {
-            model.into_optimized().and_then(tract::IntoRunnable::into_runnable)
+            model
+                .into_optimized()
+                .and_then(tract::IntoRunnable::into_runnable)
         }));
         let plan = plan
             .map_err(|panic| TensorError::invalid(panic_message(panic.as_ref())))?
@@ -123,7 +125,10 @@ fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorError> {
     let Some(deadline) = deadline else {
         return Ok(());
     };
-    #[expect(clippy::disallowed_methods, reason = "a queue must know what has expired")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a queue must know what has expired"
+    )]
     let late = Instant::now().checked_duration_since(deadline);
     match late {
         Some(late) => Err(TensorError::Expired { late }),
@@ -143,7 +148,10 @@ fn held(value: &tract::TValue, account: &Account) -> Result<Tensor, TensorError>
     let value = value.clone().into_arc_tensor();
     let dtype = dtype_of(value.datum_type()).ok_or_else(|| TensorError::Internal {
         device: "cpu".to_owned(),
-        what: format!("a run answered {:?}, which is no tensor dtype", value.datum_type()),
+        what: format!(
+            "a run answered {:?}, which is no tensor dtype",
+            value.datum_type()
+        ),
     })?;
     let charge = account.charge(value.as_bytes().len() as u64, 1)?;
     let shape = value.shape().to_vec();
