@@ -111,16 +111,16 @@ fn call_overhead(criterion: &mut Criterion) {
         |n| {
             runtime.block_on(async {
                 for _ in 0..n {
-                    bare.call().await
+                    bare.call().await;
                 }
-            })
+            });
         },
         |n| {
             runtime.block_on(async {
                 for _ in 0..n {
-                    call(&sandbox, &item).await
+                    call(&sandbox, &item).await;
                 }
-            })
+            });
         },
     );
 }

@@ -1,5 +1,10 @@
 //! The suite: one behaviour per test, and cases as data.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain has failed, as it should"
+)]
+
 mod cache;
 mod limits;
 mod loading;

@@ -419,7 +419,7 @@ fn a_file_that_is_no_usable_model_is_refused_with_the_reason() {
             base()
                 .weight("w", &[2, 2], &[])
                 .with(|graph| {
-                    graph.initializer[0].data_location = Some(DataLocation::External as i32)
+                    graph.initializer[0].data_location = Some(DataLocation::External as i32);
                 })
                 .node("MatMul", &["x", "w"], "y")
                 .output("y")

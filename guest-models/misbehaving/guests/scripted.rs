@@ -174,7 +174,7 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
     Ok(())
 }
 
-#[expect(clippy::only_used_in_recursion, reason = "it is there to recurse")]
+#[expect(unconditional_recursion, reason = "it is there to recurse")]
 fn recurse(n: usize) -> usize {
     std::hint::black_box([n; 16])[0].min(recurse(std::hint::black_box(n + 1)))
 }

@@ -11,18 +11,18 @@ use crate::logistic::sigmoid;
 
 /// `probability = 1 / (1 + exp(−(slope · score + intercept)))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Calibrator {
+pub(crate) struct Calibrator {
     pub slope: f64,
     pub intercept: f64,
 }
 
 impl Calibrator {
-    pub fn probability(self, score: f64) -> f64 {
+    pub(crate) fn probability(self, score: f64) -> f64 {
         sigmoid(self.slope * score + self.intercept)
     }
 
     /// Fits the likeliest calibrator for the scores at the frequencies found.
-    pub fn fit(scores: &[f64], truths: &[bool]) -> Self {
+    pub(crate) fn fit(scores: &[f64], truths: &[bool]) -> Self {
         let hopes = hopes(truths);
         let mut calibrator = Self {
             slope: 1.0,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// One labelled text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     pub text: String,
     pub spam: bool,
     /// Near-duplicates share a cluster; they must never be split over folds.
@@ -20,7 +20,7 @@ pub struct Row {
 
 /// One labelled set, with what identifies the file it came from.
 #[derive(Debug, Clone)]
-pub struct Set {
+pub(crate) struct Set {
     pub name: &'static str,
     pub rows: Vec<Row>,
     pub sha256: String,
@@ -41,7 +41,7 @@ enum Label {
 }
 
 /// Reads `DIR/<name>/dev.jsonl`.
-pub fn read(dir: &Path, name: &'static str) -> Result<Set> {
+pub(crate) fn read(dir: &Path, name: &'static str) -> Result<Set> {
     let path = dir.join(name).join("dev.jsonl");
     let bytes = fs::read(&path).with_context(|| {
         format!(
@@ -105,7 +105,7 @@ fn strip_placeholders(text: &str) -> String {
 }
 
 /// Lower-case hexadecimal of a digest.
-pub fn hex(digest: &[u8]) -> String {
+pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 /// Everything one training run found, and what it takes to find it again.
 #[derive(Debug, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     pub recipe: Recipe,
     pub threshold: Threshold,
     pub sets: Vec<SetFigures>,
@@ -16,7 +16,7 @@ pub struct Figures {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     pub name: &'static str,
     pub n_folds: usize,
     pub fold_salt: &'static str,
@@ -31,7 +31,7 @@ pub struct Recipe {
 
 /// The one cut for all sets.
 #[derive(Debug, Serialize)]
-pub struct Threshold {
+pub(crate) struct Threshold {
     pub chosen_on: &'static str,
     #[serde(serialize_with = "rounded")]
     pub score: f64,
@@ -41,7 +41,7 @@ pub struct Threshold {
 
 /// Figures of one set; all on scores of rows the scoring model had not seen.
 #[derive(Debug, Serialize)]
-pub struct SetFigures {
+pub(crate) struct SetFigures {
     pub name: &'static str,
     pub sha256: String,
     pub n_rows: usize,
@@ -68,7 +68,7 @@ pub struct SetFigures {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Calibration {
+pub(crate) struct Calibration {
     pub fitted_on: &'static str,
     #[serde(serialize_with = "rounded")]
     pub slope: f64,
@@ -80,7 +80,7 @@ pub struct Calibration {
 }
 
 #[derive(Debug, Serialize)]
-pub struct ModelFile {
+pub(crate) struct ModelFile {
     pub n_bytes: usize,
     pub sha256: String,
 }
@@ -91,17 +91,17 @@ fn rounded<S: Serializer>(figure: &f64, serializer: S) -> Result<S::Ok, S::Error
 }
 
 /// To six decimals.
-pub fn round(figure: f64) -> f64 {
+pub(crate) fn round(figure: f64) -> f64 {
     (figure * 1e6).round() / 1e6
 }
 
 impl Figures {
-    pub fn json(&self) -> Result<String> {
+    pub(crate) fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// The part of the model card that a machine writes.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut table = String::from(
             "| set | rows | spam | F1 | F1, cut chosen elsewhere | precision | recall | AUC \
              | recall at FPR 1 % | AUC, source never seen | calibration error |\n\
@@ -143,7 +143,7 @@ const BEGIN: &str = "<!-- figures:begin -->";
 const END: &str = "<!-- figures:end -->";
 
 /// The card with `table` between its two markers.
-pub fn rewrite(card: &str, table: &str) -> Result<String> {
+pub(crate) fn rewrite(card: &str, table: &str) -> Result<String> {
     let missing = || format!("the card needs a line `{BEGIN}` and after it a line `{END}`");
     let (before, rest) = card.split_once(BEGIN).with_context(missing)?;
     let (_, after) = rest.split_once(END).with_context(missing)?;

@@ -4,13 +4,13 @@
 //! neither with the order of the rows nor with rows added later.
 
 /// Number of folds of every cross-validation.
-pub const N_FOLDS: usize = 5;
+pub(crate) const N_FOLDS: usize = 5;
 
 /// Fixed so that figures of different runs can be compared.
-pub const SALT: &str = "trommel-folds-v1|";
+pub(crate) const SALT: &str = "trommel-folds-v1|";
 
 /// The fold of every row of `cluster`, below [`N_FOLDS`].
-pub fn fold(cluster: &str) -> usize {
+pub(crate) fn fold(cluster: &str) -> usize {
     let hash = SALT
         .bytes()
         .chain(cluster.bytes())
@@ -24,7 +24,7 @@ fn fnv1a(hash: u64, byte: u8) -> u64 {
 
 /// The finaliser of SplitMix64, after Steele, Lea & Flood 2014,
 /// doi:10.1145/2660193.2660195.
-pub fn mix(mut bits: u64) -> u64 {
+pub(crate) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

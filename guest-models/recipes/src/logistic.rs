@@ -11,21 +11,21 @@ use crate::folds::mix;
 
 /// Sparse rows, one after the other.
 #[derive(Debug, Clone, Default)]
-pub struct Rows {
+pub(crate) struct Rows {
     ends: Vec<usize>,
     ids: Vec<u32>,
     values: Vec<f32>,
 }
 
 impl Rows {
-    pub fn push(&mut self, ids: &[u32], values: &[f32]) {
+    pub(crate) fn push(&mut self, ids: &[u32], values: &[f32]) {
         assert_eq!(ids.len(), values.len(), "a row has one value for each id");
         self.ids.extend_from_slice(ids);
         self.values.extend_from_slice(values);
         self.ends.push(self.ids.len());
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
@@ -40,14 +40,14 @@ impl Rows {
 
 /// What a row says, and how much an error on it costs.
 #[derive(Debug, Clone, Copy)]
-pub struct Target {
+pub(crate) struct Target {
     pub positive: bool,
     pub cost: f64,
 }
 
 /// A fitted line: `score = weights · row + bias`.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub(crate) struct Line {
     pub weights: Vec<f64>,
     pub bias: f64,
     pub n_passes: usize,
@@ -55,7 +55,7 @@ pub struct Line {
 
 /// When to stop, and where chance begins.
 #[derive(Debug, Clone, Copy)]
-pub struct Descent {
+pub(crate) struct Descent {
     pub seed: u64,
     /// Stops once no row is further than this from its optimum, in logits.
     pub tolerance: f64,
@@ -67,7 +67,7 @@ pub struct Descent {
 /// `n_weights` bounds the ids. Rows of cost zero are passed over.
 // Each row's dual variable is α = cost · σ(t). At the optimum t = −y · score,
 // so a coordinate step solves t + y · score + ‖x‖² · (α(t) − α) = 0 for t.
-pub fn fit(rows: &Rows, targets: &[Target], n_weights: usize, descent: Descent) -> Line {
+pub(crate) fn fit(rows: &Rows, targets: &[Target], n_weights: usize, descent: Descent) -> Line {
     assert_eq!(rows.len(), targets.len(), "a row has one target");
     let mut line = Line {
         weights: vec![0.0; n_weights],
@@ -136,9 +136,9 @@ fn step(before: f64, margin: f64, square: f64, cost: f64) -> f64 {
             break;
         }
         if residual > 0.0 {
-            high = dual
+            high = dual;
         } else {
-            low = dual
+            low = dual;
         }
         dual -= residual / (1.0 + pull * share * (1.0 - share));
         if !(low..=high).contains(&dual) {
@@ -171,7 +171,7 @@ impl Line {
     }
 }
 
-pub fn sigmoid(logit: f64) -> f64 {
+pub(crate) fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }
 

@@ -3,6 +3,12 @@
 //! Arguments in, files out. What a recipe writes is a function of its data and
 //! its code: no clock, no network, no chance without a fixed seed.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a recipe speaks to who runs it"
+)]
+
 mod calibrate;
 mod data;
 mod figures;

@@ -2,7 +2,7 @@
 
 /// What a cut made of the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Confusion {
+pub(crate) struct Confusion {
     pub caught: usize,
     pub missed: usize,
     pub wronged: usize,
@@ -11,7 +11,7 @@ pub struct Confusion {
 
 impl Confusion {
     /// Counts rows whose score is `threshold` or more as taken for positive.
-    pub fn at(threshold: f64, scores: &[f64], truths: &[bool]) -> Self {
+    pub(crate) fn at(threshold: f64, scores: &[f64], truths: &[bool]) -> Self {
         let mut counts = Self::default();
         for (&score, &truth) in scores.iter().zip(truths) {
             *match (score >= threshold, truth) {
@@ -25,17 +25,17 @@ impl Confusion {
     }
 
     /// Of the rows taken for positive, how many are; 0 if none was taken.
-    pub fn precision(self) -> f64 {
+    pub(crate) fn precision(self) -> f64 {
         share(self.caught, self.caught + self.wronged)
     }
 
     /// Of the positive rows, how many were taken; 0 if there are none.
-    pub fn recall(self) -> f64 {
+    pub(crate) fn recall(self) -> f64 {
         share(self.caught, self.caught + self.missed)
     }
 
     /// Harmonic mean of precision and recall.
-    pub fn f1(self) -> f64 {
+    pub(crate) fn f1(self) -> f64 {
         share(
             2 * self.caught,
             2 * self.caught + self.wronged + self.missed,
@@ -54,7 +54,7 @@ fn share(part: usize, whole: usize) -> f64 {
 /// How often a positive row outranks a negative one; a tie counts half.
 ///
 /// NaN if either kind is missing.
-pub fn auc(scores: &[f64], truths: &[bool]) -> f64 {
+pub(crate) fn auc(scores: &[f64], truths: &[bool]) -> f64 {
     let mut won = 0.0;
     let (mut n_positive, mut n_negative) = (0.0, 0.0);
     for tie in ties(scores, truths).into_iter().rev() {
@@ -66,7 +66,7 @@ pub fn auc(scores: &[f64], truths: &[bool]) -> f64 {
 }
 
 /// The highest recall of any cut that wrongs at most `fpr` of the negative rows.
-pub fn recall_at_fpr(fpr: f64, scores: &[f64], truths: &[bool]) -> f64 {
+pub(crate) fn recall_at_fpr(fpr: f64, scores: &[f64], truths: &[bool]) -> f64 {
     let n_positive = truths.iter().filter(|&&truth| truth).count();
     let allowed = fpr * (truths.len() - n_positive) as f64;
     let (mut caught, mut wronged) = (0, 0);
@@ -85,7 +85,11 @@ pub fn recall_at_fpr(fpr: f64, scores: &[f64], truths: &[bool]) -> f64 {
 ///
 /// Naeini, Cooper & Hauskrecht 2015, "Obtaining Well Calibrated Probabilities
 /// Using Bayesian Binning", AAAI.
-pub fn expected_calibration_error(n_bins: usize, probabilities: &[f64], truths: &[bool]) -> f64 {
+pub(crate) fn expected_calibration_error(
+    n_bins: usize,
+    probabilities: &[f64],
+    truths: &[bool],
+) -> f64 {
     let mut gaps = vec![0.0; n_bins];
     for (&probability, &truth) in probabilities.iter().zip(truths) {
         let bin = ((probability * n_bins as f64) as usize).min(n_bins - 1);

@@ -10,17 +10,17 @@ use crate::logistic::{self, Descent, Rows, Target};
 /// How many times heavier words weigh than character runs, before the norm.
 // A text has about three times as many distinct character runs as words, and
 // the common norm would drown the words without this.
-pub const WORD_EMPHASIS: f64 = 2.0;
+pub(crate) const WORD_EMPHASIS: f64 = 2.0;
 
 /// The power of a row's length that the row is divided by.
 // Scaled to length 1, three words of chat speak as loudly as a whole mail and
 // no one cut fits both. A power below 1 lets a longer text be surer.
-pub const NORM_POWER: f64 = 0.75;
+pub(crate) const NORM_POWER: f64 = 0.75;
 
 /// Cost of an error on an average row; the inverse of regularisation.
-pub const COST: f64 = 64.0;
+pub(crate) const COST: f64 = 64.0;
 
-pub const DESCENT: Descent = Descent {
+pub(crate) const DESCENT: Descent = Descent {
     seed: 1,
     tolerance: 0.01,
     max_passes: 60,
@@ -30,7 +30,7 @@ pub const DESCENT: Descent = Descent {
 ///
 /// `idf`, `weight`: one for each bucket.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Model {
+pub(crate) struct Model {
     pub idf: Vec<f32>,
     pub weight: Vec<f32>,
     pub bias: f32,
@@ -38,14 +38,14 @@ pub struct Model {
 
 /// A row to learn from. Rows of each `group` together cost the same.
 #[derive(Debug, Clone, Copy)]
-pub struct Example<'a> {
+pub(crate) struct Example<'a> {
     pub features: &'a Features,
     pub spam: bool,
     pub group: usize,
 }
 
 impl Model {
-    pub fn fit(examples: &[Example]) -> Self {
+    pub(crate) fn fit(examples: &[Example]) -> Self {
         let idf = idf(examples);
         let mut rows = Rows::default();
         for example in examples {
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// The logit of an item being spam; the bias alone if it has no features.
-    pub fn score(&self, features: &Features) -> f64 {
+    pub(crate) fn score(&self, features: &Features) -> f64 {
         let scaled = scaled(&self.idf, features);
         let share = |(&id, &x): (&u32, &f32)| f64::from(self.weight[id as usize]) * f64::from(x);
         f64::from(self.bias) + features.ids.iter().zip(&scaled).map(share).sum::<f64>()

@@ -30,7 +30,7 @@ const OPSET: i64 = 13;
 const LEAST_SQUARE: f32 = 1e-12;
 
 /// The model's bytes; the same model gives the same bytes.
-pub fn encode(model: &Model) -> Vec<u8> {
+pub(crate) fn encode(model: &Model) -> Vec<u8> {
     let pair = &["batch", "features"];
     let graph = GraphProto {
         name: "spam-text".into(),
@@ -156,7 +156,7 @@ fn value(name: &str, elem_type: DataType, dims: &[&str]) -> ValueInfoProto {
 
 /// What the graph answered for one row; `contributions` as long as its padded row.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub score: f32,
     pub contributions: Vec<f32>,
 }
@@ -164,7 +164,11 @@ pub struct Answer {
 /// Runs the encoded graph with tract on batches of items.
 ///
 /// Rows of a batch are padded to the longest of them and `n_padding` beyond.
-pub fn run(encoded: &[u8], batches: &[&[&Features]], n_padding: usize) -> Result<Vec<Answer>> {
+pub(crate) fn run(
+    encoded: &[u8],
+    batches: &[&[&Features]],
+    n_padding: usize,
+) -> Result<Vec<Answer>> {
     let plan = tract_onnx::onnx()
         .model_for_read(&mut &*encoded)?
         .into_optimized()?
@@ -201,11 +205,11 @@ pub fn run(encoded: &[u8], batches: &[&[&Features]], n_padding: usize) -> Result
 }
 
 /// The greatest distance allowed between the graph's scores and the trainer's.
-pub const TOLERANCE: f64 = 1e-4;
+pub(crate) const TOLERANCE: f64 = 1e-4;
 
 /// Fails unless the graph gives every item the model's own score, with
 /// contributions that sum to it.
-pub fn verify(encoded: &[u8], model: &Model, items: &[&Features]) -> Result<f64> {
+pub(crate) fn verify(encoded: &[u8], model: &Model, items: &[&Features]) -> Result<f64> {
     let batches: Vec<&[&Features]> = items.chunks(32).collect();
     let mut furthest = 0.0_f64;
     for (at, (answer, features)) in run(encoded, &batches, 3)?.iter().zip(items).enumerate() {

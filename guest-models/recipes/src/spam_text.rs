@@ -25,7 +25,7 @@ const FPR: f64 = 0.01;
 
 /// Trains on the sets under `data` and writes the model, its calibrator, its
 /// figures and the figures of its card into `out`.
-pub fn train(data: &Path, out: &Path) -> Result<()> {
+pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     let card_path = out.join("MODEL_CARD.md");
     let card = fs::read_to_string(&card_path).with_context(|| {
         format!(

@@ -66,7 +66,7 @@ pub enum PackageError {
         /// The package.
         origin: String,
         /// Why; shown in the message.
-        error: LoadError,
+        error: Box<LoadError>,
     },
 }
 
@@ -91,7 +91,7 @@ pub fn load(
 ) -> Result<Loaded, PackageError> {
     let failed = |error| PackageError::Load {
         origin: package.origin.clone(),
-        error,
+        error: Box::new(error),
     };
     let manifest = &package.manifest;
     let resolved = resolve(package, settings)?;
