@@ -38,13 +38,17 @@ pub(crate) fn run() -> Result<(), String> {
         "doctests",
         &mut cargo(["test", "--release", "--workspace", "--locked", "--doc"]),
     )?;
+    // Named one by one, since the libraries' own bench harness knows no `--test`.
     step(
         "the benches, once each",
         &mut cargo([
             "bench",
-            "--package",
-            "trommel-benches",
+            "--workspace",
             "--locked",
+            "--bench",
+            "call_overhead",
+            "--bench",
+            "items",
             "--",
             "--test",
         ]),
