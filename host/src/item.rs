@@ -138,7 +138,7 @@ pub enum IntakeError {
         most: usize,
     },
     /// An embedding holds a number that is not finite.
-    #[error("embedding `{name}` holds a number that is not finite at index {at}")]
+    #[error("embedding `{name}` holds a number that is not finite at index {at}; leave it out or mend it")]
     Embedding {
         /// Which embedding.
         name: String,
@@ -201,6 +201,7 @@ impl Item {
             id: match raw.id {
                 RawId::Text(id) => id,
                 RawId::Number(id) => id.to_string(),
+                RawId::Large(id) => id.to_string(),
             },
             received_at_ms: raw.received_at_ms,
             attributes: raw.attributes,
@@ -212,10 +213,10 @@ impl Item {
                 item.push_text(name, text, raw.language.clone());
             }
         }
-        for target in raw.links {
+        for target in raw.links.into_iter().flatten() {
             item.push("link", Content::Link { target });
         }
-        for source in raw.images {
+        for source in raw.images.into_iter().flatten() {
             item.push("image", Content::Image { source });
         }
         if item.parts.is_empty() {
@@ -294,10 +295,8 @@ struct RawItem {
     title: Option<String>,
     text: Option<String>,
     language: Option<String>,
-    #[serde(default)]
-    links: Vec<String>,
-    #[serde(default)]
-    images: Vec<String>,
+    links: Option<Vec<String>>,
+    images: Option<Vec<String>>,
     #[serde(default)]
     attributes: Attributes,
     #[serde(default)]
@@ -310,6 +309,7 @@ struct RawItem {
 enum RawId {
     Text(String),
     Number(i64),
+    Large(u64),
 }
 
 #[cfg(test)]

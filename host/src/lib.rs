@@ -13,6 +13,7 @@
 
 pub mod calibrator;
 pub mod engine;
+pub mod excerpt;
 pub mod item;
 pub mod pipeline;
 pub mod policy;

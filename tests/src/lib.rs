@@ -6,6 +6,7 @@ pub mod guests;
 pub mod onnx;
 pub mod plugin;
 pub mod sandbox;
+pub mod stuck;
 
 use std::path::PathBuf;
 

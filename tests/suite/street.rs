@@ -8,9 +8,11 @@ use trommel::engine::Limits;
 use trommel::item::{Attribute, Item, ItemBounds};
 use trommel::policy::{Action, Policy};
 use trommel::signal::Evidence;
+use trommel_tensor::{CpuDevice, CpuOptions};
 use trommel_tests::guests::component;
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::sandbox::{Sandbox, deadline};
+use trommel_tests::stuck::StuckDevice;
 
 fn scripted() -> Sandbox {
     Sandbox::new(component("scripted"), Limits::DEFAULT).expect("the guest loads")
@@ -257,4 +259,34 @@ async fn golden_cases_that_fail_are_named() {
         failed,
         ["golden case `first` of detector `spins`, label `spam`: scores 1, less than it must"]
     );
+}
+
+#[tokio::test]
+async fn a_run_that_never_ends_is_the_hosts_and_the_item_gets_its_verdict() {
+    let cpu = Arc::new(CpuDevice::new(&CpuOptions::default()).unwrap());
+    let host = Host::builder()
+        .device(Arc::new(StuckDevice::over(cpu)))
+        .bundled_detectors()
+        .deadline(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let judgement = host.check(&Arc::new(Item::from_text("i", "see you at seven"))).await.unwrap();
+    let [degraded] = &judgement.degraded[..] else {
+        panic!("{judgement:?}")
+    };
+    assert_eq!(degraded.blame, trommel::engine::Blame::Host);
+    assert!(degraded.reason.contains("while it waited for a model to run"), "{}", degraded.reason);
+    assert_eq!(judgement.verdict.action, Action::Review);
+}
+
+#[test]
+fn weights_are_charged_to_the_detector_that_holds_them_and_bounded() {
+    let held = scripted().detector.account().bytes();
+    assert!(held >= 2 << 20, "{held} bytes");
+    let limits = Limits {
+        weight_bytes: 1 << 20,
+        ..Limits::DEFAULT
+    };
+    let error = Sandbox::new(component("scripted"), limits).unwrap_err().to_string();
+    assert!(error.contains("model `spam`: its weights would hold"), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use futures_util::FutureExt as _;
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use trommel_tensor::{
@@ -313,6 +314,17 @@ async fn a_full_queue_refuses_at_once_and_an_expired_run_is_dropped() {
     assert_eq!(n_overloaded + n_expired, 8, "{outcomes:?}");
     assert!(n_expired >= 2, "what fitted into the queue was looked at");
     assert!(start(None).await.is_ok(), "and the queue is open again");
+}
+
+#[tokio::test]
+async fn a_run_is_computed_elsewhere_than_on_its_callers_thread() {
+    let (device, account) = (cpu(), ample());
+    let session = device.session(&graph(&linear(1024, 1024, &vec![0.1; 1024 * 1024]))).unwrap();
+    let x = upload(&device, &account, &[512, 1024], &vec![0.1; 512 * 1024]);
+    let inputs = [("x", &x)];
+    let mut running = std::pin::pin!(run(session.as_ref(), &inputs, &["y"], &account));
+    assert!(running.as_mut().now_or_never().is_none(), "the caller computed half a billion products itself");
+    assert_eq!(running.await.unwrap()[0].shape(), [512, 1024]);
 }
 
 #[test]

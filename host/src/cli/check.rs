@@ -16,7 +16,7 @@ use trommel::registry::CompileCache;
 use trommel::{Host, Judgement};
 
 use super::input::{Input, Sources, read};
-use super::output::{Answer, Format, Printer, printable};
+use super::output::{Answer, Format, Printer, shown};
 use super::{Colour, Exit};
 
 /// Inputs that one task judges at most.
@@ -168,9 +168,9 @@ async fn judge_all(
         let Some(some) = next else { break };
         for answer in some.context("a judging task failed")? {
             summary.add(&answer);
-            if let Answer::Unjudged { id, error } = &answer {
-                let (id, error) = (printable(id), printable(error));
-                progress.suspend(|| writeln!(stderr(), "not judged: {id}: {error}"))?;
+            if let Answer::Unjudged { place, error, .. } = &answer {
+                let (place, error) = (shown(place), shown(error));
+                progress.suspend(|| writeln!(stderr(), "not judged: {place}: {error}"))?;
             }
             printer.write(&answer)?;
             progress.inc(1);
@@ -185,18 +185,23 @@ async fn judge(host: &Host, input: Input) -> Answer {
     let (place, item) = input.into_item();
     let item = match item {
         Ok(item) => Arc::new(item),
-        Err(error) => return Answer::Unjudged { id: place, error },
+        Err(error) => {
+            return Answer::Unjudged {
+                id: place.clone(),
+                place,
+                error,
+            };
+        }
     };
-    match host.check(&item).await {
-        Err(error) => Answer::Unjudged {
-            id: place,
-            error: error.to_string(),
-        },
-        Ok(judgement) if judgement.is_unseen() => Answer::Unjudged {
-            id: item.id.clone(),
-            error: unseen(&judgement),
-        },
-        Ok(judgement) => Answer::Judged(Box::new(judgement), Box::new(Arc::unwrap_or_clone(item))),
+    let error = match host.check(&item).await {
+        Err(error) => error.to_string(),
+        Ok(judgement) if judgement.is_unseen() => unseen(&judgement),
+        Ok(judgement) => return Answer::Judged(Box::new(judgement), item),
+    };
+    Answer::Unjudged {
+        id: item.id.clone(),
+        place,
+        error,
     }
 }
 

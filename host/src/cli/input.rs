@@ -172,7 +172,7 @@ impl Reader {
                             "the line is longer than {MAX_BYTES} bytes; split it"
                         )),
                     )?;
-                    if skip_line(&mut lines).is_err() {
+                    if lines.skip_until(b'\n').is_err() {
                         return Ok(());
                     }
                 }
@@ -183,16 +183,6 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-impl Default for Gone {
-    fn default() -> Self {
-        Self
-    }
-}
-
-fn skip_line(lines: &mut impl BufRead) -> io::Result<()> {
-    lines.skip_until(b'\n').map(|_| ())
 }
 
 fn open(path: &Path) -> Result<File, String> {

@@ -81,8 +81,7 @@ impl Colour {
             Self::Always => true,
             Self::Never => false,
             Self::Auto => {
-                let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-                stdout().is_terminal() && !unwanted
+                stdout().is_terminal() && !no_color()
             }
         }
     }
@@ -120,10 +119,18 @@ pub(crate) fn run() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            let _ = writeln!(stderr(), "error: {error:#}");
+            // A package or policy may have chosen some of these words.
+            for line in format!("error: {error:#}").lines() {
+                let _ = writeln!(stderr(), "{}", output::shown(line));
+            }
             Exit::Usage.into()
         }
     }
+}
+
+/// Set and not empty, as no-color.org has it.
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn start_log() {
@@ -133,7 +140,7 @@ fn start_log() {
     let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(stderr().is_terminal() && !no_color())
         .without_time();
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))

@@ -1,11 +1,13 @@
 //! What `check` shows: a table for people, JSON for programs.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use serde::Serialize;
 use trommel::Judgement;
+use trommel::excerpt::printable;
 use trommel::item::Item;
 use trommel::policy::Action;
 use trommel::signal::{Evidence, Signal};
@@ -24,11 +26,13 @@ pub(super) enum Format {
 /// One input's answer.
 pub(super) enum Answer {
     /// It was judged.
-    Judged(Box<Judgement>, Box<Item>),
+    Judged(Box<Judgement>, Arc<Item>),
     /// It could not be.
     Unjudged {
-        /// The item's id, or where the input came from.
+        /// The item's id where it has one, else where the input came from.
         id: String,
+        /// Where the input came from.
+        place: String,
         /// Why.
         error: String,
     },
@@ -96,7 +100,7 @@ impl<W: Write> Printer<W> {
     fn object(&mut self, answer: &Answer) -> io::Result<()> {
         let written = match answer {
             Answer::Judged(judgement, _) => serde_json::to_writer(&mut self.out, judgement),
-            Answer::Unjudged { id, error } => {
+            Answer::Unjudged { id, error, .. } => {
                 serde_json::to_writer(&mut self.out, &Unjudged { id, error })
             }
         };
@@ -112,8 +116,8 @@ impl<W: Write> Printer<W> {
             )?;
         }
         match answer {
-            Answer::Unjudged { id, error } => {
-                let row = columns("", &printable(id), &printable(error));
+            Answer::Unjudged { id, error, .. } => {
+                let row = columns("", &shown(id), &shown(error));
                 self.line(AnsiColor::Magenta.on_default(), "?", &row)
             }
             Answer::Judged(judgement, item) => self.judged(judgement, item),
@@ -127,18 +131,18 @@ impl<W: Write> Printer<W> {
         });
         let evidence = strongest.map_or_else(String::new, |signal| excerpt(signal, item));
         let action = judgement.verdict.action;
-        let row = columns(&label, &printable(&judgement.id), &evidence);
+        let row = columns(&label, &shown(&judgement.id), &evidence);
         self.line(style(action), action.as_str(), &row)?;
         for degraded in &judgement.degraded {
             let what = format!(
                 "{} gave no answer: {}",
                 degraded.detector,
-                printable(&degraded.reason)
+                shown(&degraded.reason)
             );
             self.line(AnsiColor::Yellow.on_default(), "", &what)?;
         }
         for unjudged in &judgement.unjudged {
-            let what = format!("{}: {}", printable(&unjudged.name), unjudged.reason);
+            let what = format!("{}: {}", shown(&unjudged.name), unjudged.reason);
             self.line(AnsiColor::Yellow.on_default(), "", &what)?;
         }
         Ok(())
@@ -185,9 +189,9 @@ fn excerpt(signal: &Signal, item: &Item) -> String {
         .filter_map(|evidence| match evidence {
             Evidence::Span { part, start, end } => {
                 let text = item.text(*part)?;
-                text.get(*start as usize..*end as usize).map(printable)
+                text.get(*start as usize..*end as usize).map(shown)
             }
-            Evidence::Note { text } => Some(printable(text)),
+            Evidence::Note { text } => Some(shown(text)),
             Evidence::Region { .. } => None,
         })
         .collect();
@@ -198,10 +202,7 @@ fn excerpt(signal: &Signal, item: &Item) -> String {
     }
 }
 
-/// Safe on a terminal: whoever wrote an item chose its characters, and some of
-/// them move the cursor or turn the line round.
-pub(super) fn printable(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}');
-    let plain = |c: char| if c.is_control() || turns(c) { ' ' } else { c };
-    text.chars().map(plain).collect()
+/// Safe on a terminal: whoever wrote an item chose its characters.
+pub(super) fn shown(text: &str) -> String {
+    printable(text, 1000)
 }

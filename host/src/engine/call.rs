@@ -32,6 +32,18 @@ pub struct Call {
     pub took: Duration,
 }
 
+impl Call {
+    /// A call that failed before its guest could log.
+    fn failed(fault: Fault, took: Duration) -> Self {
+        Self {
+            outcome: Err(fault),
+            log: Vec::new(),
+            n_log_lines_dropped: 0,
+            took,
+        }
+    }
+}
+
 impl Engine {
     /// Shows `item` to `detector` in a fresh sandbox.
     ///
@@ -54,23 +66,13 @@ impl Engine {
         let _place = match place {
             Ok(place) => place,
             Err(fault) => {
-                return Call {
-                    outcome: Err(fault),
-                    log: Vec::new(),
-                    n_log_lines_dropped: 0,
-                    took: Duration::ZERO,
-                };
+                return Call::failed(fault, Duration::ZERO);
             }
         };
         let mut store = match self.store(&detector.0, item, start, by) {
             Ok(store) => store,
             Err(fault) => {
-                return Call {
-                    outcome: Err(fault),
-                    log: Vec::new(),
-                    n_log_lines_dropped: 0,
-                    took: start.elapsed(),
-                };
+                return Call::failed(fault, start.elapsed());
             }
         };
         let outcome = run(&mut store, &detector.0).await;

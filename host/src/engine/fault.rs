@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::excerpt::printable;
+
 use super::bindings::trommel::detector::failures::Failure as RawFailure;
 
 /// Who a failure belongs to. Status codes map from it, and a rollout's guard
@@ -57,10 +59,7 @@ impl fmt::Display for Failure {
 impl From<RawFailure> for Failure {
     /// Kept short: it goes into verdicts and logs, and a guest wrote it.
     fn from(raw: RawFailure) -> Self {
-        let short = |text: String| match text.char_indices().nth(256) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text,
-        };
+        let short = |text: String| printable(&text, 256);
         Self {
             code: short(raw.code),
             what: short(raw.what),

@@ -4,6 +4,7 @@ use trommel_tensor::Tensor;
 
 use super::bindings::trommel::detector::log::Level;
 use super::{Fault, Limits};
+use crate::excerpt::{NAME_CHARS, printable};
 use crate::item::{Content, Item};
 use crate::signal::{Evidence, Label};
 
@@ -83,7 +84,7 @@ impl Writer {
         let Some(label) = label else {
             return Err(broken(format!(
                 "wrote label `{}`, which its manifest does not declare; add it there",
-                shortened(written)
+                shown(written)
             )));
         };
         if !score.is_finite() {
@@ -141,7 +142,7 @@ impl Writer {
         if tensor.dtype() != trommel_tensor::Dtype::F32 || tensor.shape().len() != 1 {
             return Err(broken(format!(
                 "wrote embedding `{}` as {tensor:?}; an embedding is f32 [dim]",
-                shortened(&name)
+                shown(&name)
             )));
         }
         if self
@@ -152,7 +153,7 @@ impl Writer {
         {
             return Err(broken(format!(
                 "wrote embedding `{}` twice",
-                shortened(&name)
+                shown(&name)
             )));
         }
         self.findings.embeddings.push((name, tensor));
@@ -202,9 +203,8 @@ pub(super) fn broken(what: impl Into<String>) -> Fault {
     Fault::BrokenPromise(what.into())
 }
 
-/// The first 64 characters: what a guest wrote may be long.
-fn shortened(text: &str) -> String {
-    text.chars().take(64).collect()
+fn shown(text: &str) -> String {
+    printable(text, NAME_CHARS)
 }
 
 /// Collects log lines up to a bound in bytes; the rest is counted.

@@ -7,10 +7,14 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use crate::engine::Blame;
+use crate::excerpt::printable;
 use crate::item::{Content, Part, PartKind};
 use crate::policy::Verdict;
 use crate::revision::RevisionId;
 use crate::signal::{DetectorId, Signal};
+
+/// Characters of an image's or link's source: a data URI may be megabytes long.
+const SOURCE_CHARS: usize = 80;
 
 /// The verdict on one item with everything that led to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,8 +86,8 @@ impl Unjudged {
             part: id,
             name: match &part.content {
                 Content::Text { .. } => part.name.clone(),
-                Content::Image { source } => shortened(source),
-                Content::Link { target } => shortened(target),
+                Content::Image { source } => printable(source, SOURCE_CHARS),
+                Content::Link { target } => printable(target, SOURCE_CHARS),
             },
             reason: match part.kind() {
                 PartKind::Text => "no loaded detector reads text",
@@ -91,14 +95,6 @@ impl Unjudged {
                 PartKind::Link => "no loaded detector reads links",
             },
         }
-    }
-}
-
-/// A data URI may be megabytes long.
-fn shortened(source: &str) -> String {
-    match source.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &source[..end]),
-        None => source.to_owned(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::excerpt;
+
 use super::{MAX_BYTES, MAX_DEPTH, MAX_RULES, parse::MAX_KEY_PARTS};
 
 /// A policy that was refused.
@@ -141,41 +143,14 @@ pub(super) fn quoted(names: &[&str]) -> String {
         .join(", ")
 }
 
-/// Text of the file as it may stand in a message: short, on one line, and
-/// without sequences that a terminal would obey.
+/// Text of the file as it may stand in a message.
 pub(super) fn printable(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut shown = String::new();
-    for letter in text.chars().take(LONGEST) {
-        if letter.is_control() || BIDI.contains(&letter) {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    shown
+    excerpt::printable(text, excerpt::NAME_CHARS)
 }
-
-/// Marks that reorder the text after them: Unicode UAX #9, "Explicit Formatting
-/// Characters", and the line and paragraph separators.
-const BIDI: [char; 11] = [
-    '\u{202A}', '\u{202B}', '\u{202C}', '\u{202D}', '\u{202E}', '\u{2066}', '\u{2067}', '\u{2068}',
-    '\u{2069}', '\u{2028}', '\u{2029}',
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_of_the_file_stays_on_one_short_line() {
-        assert_eq!(printable("spam\n\u{1b}[2J"), "spam\\n\\u{1b}[2J");
-        assert_eq!(printable("don't é"), "don't é");
-        assert_eq!(printable(&"x".repeat(61)), format!("{}…", "x".repeat(60)));
-    }
 
     #[test]
     fn many_known_names_are_counted_not_listed() {

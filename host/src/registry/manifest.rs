@@ -458,7 +458,7 @@ impl Reader<'_> {
             ),
             n if n > max => self.refuse(
                 asked.span().start,
-                format!("asks for {n} {unit} of {what}, this host grants at most {max}"),
+                format!("asks for {n} {unit} of {what}, this host grants at most {max}; ask for less"),
             ),
             n => Ok(Some(n)),
         }
@@ -490,6 +490,11 @@ impl Reader<'_> {
                         case.name
                     ),
                 );
+            }
+            let (least, most) = (case.at_least.unwrap_or(f32::MIN), case.at_most.unwrap_or(f32::MAX));
+            // Written so that NaN fails too.
+            if !(least.is_finite() && most.is_finite() && least <= most) {
+                return self.refuse(at, format!("golden case `{}` can never pass or fail; `at-least` and `at-most` are finite and in this order", case.name));
             }
             golden.push(case);
         }

@@ -148,11 +148,8 @@ fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {
 
 /// The whole file, when it is a file of sane size.
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let most = if path.ends_with(MANIFEST) {
-        MAX_BYTES as u64
-    } else {
-        MAX_FILE_BYTES
-    };
+    let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+    let most = if is_toml { MAX_BYTES as u64 } else { MAX_FILE_BYTES };
     // Asked first, and not through links: opening a pipe waits for its writer, and
     // a package holds its files itself.
     let metadata = path

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use trommel_tensor::{Session, TensorError};
 
+use crate::excerpt::{NAME_CHARS, printable};
+
 use super::bindings::trommel::detector::failures;
 use super::call::{CallState, told_or_fatal};
 use super::{Blame, Failure};
@@ -83,7 +85,7 @@ fn unknown_name(what: String, name: &str) -> Failure {
     Failure {
         code: "unknown-name".to_owned(),
         what,
-        place: name.chars().take(64).collect(),
+        place: printable(name, NAME_CHARS),
         hint: String::new(),
     }
 }

@@ -4,6 +4,8 @@ use trommel_tensor as tensor;
 use trommel_tensor::{Run, Tensor};
 use wasmtime::component::Resource;
 
+use crate::excerpt::{NAME_CHARS, printable};
+
 use super::super::bindings::trommel::detector::tensors::{
     Dimension, Dtype, Host, HostModel, HostTensor, Port,
 };
@@ -92,7 +94,7 @@ impl HostModel for CallState {
         let failure = Failure {
             code: "unknown-model".to_owned(),
             what: format!("the manifest names no such model; it names {known:?}"),
-            place: name.chars().take(64).collect(),
+            place: printable(&name, NAME_CHARS),
             hint: "name it under [models] in the manifest".to_owned(),
         };
         self.decline(failure, Blame::Guest)
