@@ -62,6 +62,7 @@ fn built(out_dir: &Path, detector: &str) -> Result<PathBuf, String> {
         .ok_or("the host crate stands in its workspace")?;
     for source in [
         "wit",
+        "Cargo.toml",
         "Cargo.lock",
         "guest-models/sdk",
         "guest-models/builder",

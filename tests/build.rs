@@ -15,6 +15,7 @@ fn main() {
         .expect("the tests stand in their workspace");
     for source in [
         "wit",
+        "Cargo.toml",
         "Cargo.lock",
         "guest-models/sdk",
         "guest-models/builder",

@@ -14,13 +14,14 @@ use trommel_tests::guests::component;
 use trommel_tests::sandbox::{Sandbox, deadline};
 use wasmtime::Store;
 use wasmtime::component::{
-    Component, ComponentType, InstancePre, Lift, Linker, Resource, TypedFunc,
+    Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Resource, TypedFunc,
 };
 
 /// The component as wasmtime alone runs it.
 struct Bare {
     engine: wasmtime::Engine,
     pre: InstancePre<()>,
+    detect: ComponentExportIndex,
 }
 
 #[derive(ComponentType, Lift)]
@@ -51,7 +52,17 @@ impl Bare {
             .define_unknown_imports_as_traps(&component)
             .expect("resources and functions");
         let pre = linker.instantiate_pre(&component).expect("all is defined");
-        Self { engine, pre }
+        let index = |instance: Option<&ComponentExportIndex>, name| {
+            let (_, index) = component.get_export(instance, name).expect("exported");
+            index
+        };
+        let detection = index(None, "trommel:detector/detection@0.1.0");
+        let detect = index(Some(&detection), "detect");
+        Self {
+            engine,
+            pre,
+            detect,
+        }
     }
 
     async fn call(&self) {
@@ -61,13 +72,9 @@ impl Bare {
             .instantiate_async(&mut store)
             .await
             .expect("it starts");
-        let detection =
-            instance.get_export_index(&mut store, None, "trommel:detector/detection@0.1.0");
-        let detect = instance
-            .get_export_index(&mut store, detection.as_ref(), "detect")
-            .expect("exported");
+        // Looked up before; what is left is the check of the types, as in the engine.
         let detect: Detect = instance
-            .get_typed_func(&mut store, detect)
+            .get_typed_func(&mut store, self.detect)
             .expect("the contract's type");
         let handles = (Resource::new_borrow(0), Resource::new_borrow(0));
         let (answer,) = detect

@@ -29,7 +29,8 @@ pub fn print_ratio(
 ) {
     let n = if is_trial() { 1 } else { n };
     let (mut of_baseline, mut of_subject, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..if is_trial() { 1 } else { ROUNDS } {
+    let n_rounds = if is_trial() { 1 } else { ROUNDS };
+    for _ in 0..n_rounds {
         let (a, b) = (
             per_iteration(n, &mut baseline),
             per_iteration(n, &mut subject),
@@ -40,7 +41,7 @@ pub fn print_ratio(
     }
     let micros = |times: &mut Vec<f64>| median(times) * 1e6;
     println!(
-        "{}: {:.1} µs, {}: {:.1} µs, ratio {:.2} (medians of {ROUNDS} rounds of {n})",
+        "{}: {:.1} µs, {}: {:.1} µs, ratio {:.2} (medians of {n_rounds} rounds of {n})",
         names.0,
         micros(&mut of_baseline),
         names.1,

@@ -4,9 +4,12 @@
 //! bounds, and never what a detector or a rule made of it. No I/O.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// What the gateway knows about an item, by name: account age, surface,
 /// language.
@@ -96,18 +99,22 @@ pub struct ItemBounds {
     pub n_parts: usize,
     /// Attributes.
     pub n_attributes: usize,
+    /// Embeddings.
+    pub n_embeddings: usize,
     /// Numbers in all embeddings together.
-    pub embedding_numbers: usize,
+    pub n_embedding_numbers: usize,
 }
 
 impl Default for ItemBounds {
-    /// 4 MiB of text, 256 parts, 256 attributes, 64 Ki embedding numbers.
+    /// 4 MiB of text, 256 parts, 256 attributes, 64 embeddings of 64 Ki
+    /// numbers together.
     fn default() -> Self {
         Self {
             text_bytes: 4 << 20,
             n_parts: 256,
             n_attributes: 256,
-            embedding_numbers: 64 << 10,
+            n_embeddings: 64,
+            n_embedding_numbers: 64 << 10,
         }
     }
 }
@@ -138,7 +145,9 @@ pub enum IntakeError {
         most: usize,
     },
     /// An embedding holds a number that is not finite.
-    #[error("embedding `{name}` holds a number that is not finite at index {at}; leave it out or mend it")]
+    #[error(
+        "embedding `{name}` holds a number that is not finite at index {at}; leave it out or mend it"
+    )]
     Embedding {
         /// Which embedding.
         name: String,
@@ -213,10 +222,10 @@ impl Item {
                 item.push_text(name, text, raw.language.clone());
             }
         }
-        for target in raw.links.into_iter().flatten() {
+        for target in raw.links.into_iter().flat_map(|few| few.0) {
             item.push("link", Content::Link { target });
         }
-        for source in raw.images.into_iter().flatten() {
+        for source in raw.images.into_iter().flat_map(|few| few.0) {
             item.push("image", Content::Image { source });
         }
         if item.parts.is_empty() {
@@ -252,7 +261,8 @@ impl Item {
         within("parts", self.parts.len(), bounds.n_parts)?;
         within("attributes", self.attributes.len(), bounds.n_attributes)?;
         within("bytes of text", text_bytes, bounds.text_bytes)?;
-        within("embedding numbers", numbers, bounds.embedding_numbers)?;
+        within("embeddings", self.embeddings.len(), bounds.n_embeddings)?;
+        within("embedding numbers", numbers, bounds.n_embedding_numbers)?;
         for (name, numbers) in &self.embeddings {
             if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
                 let name = name.clone();
@@ -295,13 +305,48 @@ struct RawItem {
     title: Option<String>,
     text: Option<String>,
     language: Option<String>,
-    links: Option<Vec<String>>,
-    images: Option<Vec<String>>,
+    links: Option<Few<String>>,
+    images: Option<Few<String>>,
     #[serde(default)]
     attributes: Attributes,
     #[serde(default)]
     embeddings: BTreeMap<String, Vec<f32>>,
     received_at_ms: Option<u64>,
+}
+
+/// Elements of a list in an item at most; bounds proper are checked later.
+const MAX_LISTED: usize = 4096;
+
+/// A list that stops being read when it is too long, before it fills memory.
+struct Few<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Few<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
+                let mut few = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if few.len() == MAX_LISTED {
+                        return Err(de::Error::custom(format!(
+                            "a list of more than {MAX_LISTED}; split the item"
+                        )));
+                    }
+                    few.push(element);
+                }
+                Ok(Few(few))
+            }
+        }
+
+        deserializer.deserialize_seq(Reader(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]

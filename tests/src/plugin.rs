@@ -62,7 +62,7 @@ impl PluginFolder {
     pub fn of(name: &str, component: &[u8], imports: &[&str]) -> Self {
         let folder = Self(tempfile::tempdir().expect("a temporary folder"));
         let model = spam_model();
-        let digest = trommel_tensor::Graph::digest_of(&model).to_string();
+        let digest = trommel_tensor::Digest::of(&model).to_string();
         let imports: Vec<String> = imports.iter().map(|import| format!("{import:?}")).collect();
         let manifest = MANIFEST
             .replace("NAME", name)

@@ -32,6 +32,7 @@ struct Overrides {
     tensors: Option<u64>,
     handles: Option<usize>,
     hostcall_bytes: Option<usize>,
+    carried_bytes: Option<usize>,
     findings: Option<usize>,
     findings_bytes: Option<usize>,
     host_bytes: Option<u64>,
@@ -47,6 +48,7 @@ impl Overrides {
             tensors: self.tensors.unwrap_or(default.tensors),
             handles: self.handles.unwrap_or(default.handles),
             hostcall_bytes: self.hostcall_bytes.unwrap_or(default.hostcall_bytes),
+            carried_bytes: self.carried_bytes.unwrap_or(default.carried_bytes),
             findings: self.findings.unwrap_or(default.findings),
             findings_bytes: self.findings_bytes.unwrap_or(default.findings_bytes),
             host_bytes: self.host_bytes.unwrap_or(default.host_bytes),
@@ -124,7 +126,7 @@ async fn a_table_grows_to_its_limit_and_no_further() {
 #[tokio::test]
 async fn a_start_function_that_spins_is_refused_at_load() {
     let limits = Limits {
-        deadline: Duration::from_millis(50),
+        deadline: Duration::from_millis(200),
         ..Limits::DEFAULT
     };
     let module = "(func $spin (loop $again (br $again))) (start $spin)";
@@ -132,7 +134,7 @@ async fn a_start_function_that_spins_is_refused_at_load() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("the component cannot start: was still computing when its 50ms were up"),
+        error.starts_with("the component cannot start: was still computing when its 200ms were up"),
         "{error}"
     );
 }
@@ -171,10 +173,10 @@ async fn log_lines_past_the_bound_are_dropped_and_counted() {
 async fn the_items_deadline_ends_a_call_before_its_own_does() {
     let sandbox = Sandbox::new(component("scripted"), Limits::DEFAULT).expect("the guest loads");
     let item = trommel::item::Item::from_text("a", "spin");
-    let call = sandbox.detect_by(item, Duration::from_millis(30)).await;
+    let call = sandbox.detect_by(item, Duration::from_millis(150)).await;
     let fault = call.outcome.unwrap_err();
     assert!(
-        matches!(fault, Fault::Spun { budget } if budget <= Duration::from_millis(30)),
+        matches!(fault, Fault::Spun { budget } if budget <= Duration::from_millis(150)),
         "{fault}"
     );
     assert_eq!(fault.blame(), Blame::Guest);
@@ -231,4 +233,58 @@ async fn a_dropped_call_frees_its_place_and_its_tensors() {
         .await
         .outcome
         .expect("the place is free again");
+}
+
+/// What loading says of a hand-written component whose text was changed.
+fn refused_by_hand(limits: Limits, change: impl Fn(String) -> String) -> String {
+    let text = change(by_hand_text("", ""));
+    let error = Sandbox::new(&from_text(&text), limits).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn memories_tables_and_core_instances_are_counted() {
+    let default = || Limits::DEFAULT;
+    let unchanged = |text: String| text;
+    let more = |what: &'static str| {
+        move |text: String| {
+            text.replace(
+                "(core instance $drop ",
+                &format!("{what} (core instance $drop "),
+            )
+        }
+    };
+    Sandbox::new(&by_hand("", ""), default()).expect("the unchanged one loads");
+
+    let limits = Limits {
+        memories: 0,
+        ..default()
+    };
+    assert!(
+        refused_by_hand(limits, unchanged)
+            .contains("resource limit exceeded: memory count too high")
+    );
+
+    let limits = Limits {
+        tables: 0,
+        ..default()
+    };
+    let with_table =
+        |text: String| text.replace("(memory (export", "(table 1 funcref) (memory (export");
+    assert!(
+        refused_by_hand(limits, with_table)
+            .contains("resource limit exceeded: table count too high")
+    );
+
+    let limits = Limits {
+        instances: 2,
+        ..default()
+    };
+    let crowded = more(
+        "(core module $empty) (core instance (instantiate $empty)) (core instance (instantiate $empty))",
+    );
+    assert!(
+        refused_by_hand(limits, crowded)
+            .contains("resource limit exceeded: instance count too high")
+    );
 }

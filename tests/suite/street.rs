@@ -270,12 +270,21 @@ async fn a_run_that_never_ends_is_the_hosts_and_the_item_gets_its_verdict() {
         .deadline(Duration::from_millis(50))
         .build()
         .unwrap();
-    let judgement = host.check(&Arc::new(Item::from_text("i", "see you at seven"))).await.unwrap();
+    let judgement = host
+        .check(&Arc::new(Item::from_text("i", "see you at seven")))
+        .await
+        .unwrap();
     let [degraded] = &judgement.degraded[..] else {
         panic!("{judgement:?}")
     };
     assert_eq!(degraded.blame, trommel::engine::Blame::Host);
-    assert!(degraded.reason.contains("while it waited for a model to run"), "{}", degraded.reason);
+    assert!(
+        degraded
+            .reason
+            .contains("while it waited for a model to run"),
+        "{}",
+        degraded.reason
+    );
     assert_eq!(judgement.verdict.action, Action::Review);
 }
 
@@ -287,6 +296,11 @@ fn weights_are_charged_to_the_detector_that_holds_them_and_bounded() {
         weight_bytes: 1 << 20,
         ..Limits::DEFAULT
     };
-    let error = Sandbox::new(component("scripted"), limits).unwrap_err().to_string();
-    assert!(error.contains("model `spam`: its weights would hold"), "{error}");
+    let error = Sandbox::new(component("scripted"), limits)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("model `spam`: its weights would hold"),
+        "{error}"
+    );
 }

@@ -1,7 +1,6 @@
 //! Graph, session, device, account: the seam that a GPU will stand behind.
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 
 use futures_util::FutureExt as _;
 use tract_onnx::pb::TensorProto;
@@ -173,18 +172,15 @@ async fn names_and_dtypes_are_checked_before_anything_runs() {
 }
 
 #[tokio::test]
-async fn an_input_may_be_used_again_and_an_output_asked_for_twice() {
+async fn an_input_may_be_used_again() {
     let (device, account) = (cpu(), ample());
     let session = device.session(&graph(&linear(2, 1, &[1.0, 10.0]))).unwrap();
     let x = upload(&device, &account, &[1, 2], &[1.0, 2.0]);
     for _ in 0..2 {
-        let y = run(session.as_ref(), &[("x", &x)], &["y", "y"], &account)
+        let y = run(session.as_ref(), &[("x", &x)], &["y"], &account)
             .await
             .unwrap();
-        assert_eq!(
-            (read(&y[0]).await, read(&y[1]).await),
-            (vec![21.0], vec![21.0])
-        );
+        assert_eq!(read(&y[0]).await, [21.0]);
     }
     assert_eq!(read(&x).await, [1.0, 2.0]);
 }
@@ -319,27 +315,17 @@ async fn a_full_queue_refuses_at_once_and_an_expired_run_is_dropped() {
 #[tokio::test]
 async fn a_run_is_computed_elsewhere_than_on_its_callers_thread() {
     let (device, account) = (cpu(), ample());
-    let session = device.session(&graph(&linear(1024, 1024, &vec![0.1; 1024 * 1024]))).unwrap();
+    let session = device
+        .session(&graph(&linear(1024, 1024, &vec![0.1; 1024 * 1024])))
+        .unwrap();
     let x = upload(&device, &account, &[512, 1024], &vec![0.1; 512 * 1024]);
     let inputs = [("x", &x)];
     let mut running = std::pin::pin!(run(session.as_ref(), &inputs, &["y"], &account));
-    assert!(running.as_mut().now_or_never().is_none(), "the caller computed half a billion products itself");
+    assert!(
+        running.as_mut().now_or_never().is_none(),
+        "the caller computed half a billion products itself"
+    );
     assert_eq!(running.await.unwrap()[0].shape(), [512, 1024]);
-}
-
-#[test]
-fn a_device_ends_its_threads_when_the_last_session_goes() {
-    let device = cpu();
-    let session = device.session(&graph(&linear(1, 1, &[1.0]))).unwrap();
-    drop(device);
-    let (done, waiting) = channel();
-    std::thread::spawn(move || {
-        drop(session);
-        done.send(()).expect("somebody waits");
-    });
-    waiting
-        .recv()
-        .expect("dropping the last session does not hang");
 }
 
 #[tokio::test]

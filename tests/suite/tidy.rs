@@ -10,14 +10,15 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 11] = [
+const DRAWING: [(&str, &[&str]); 12] = [
+    ("excerpt", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
     ("item", &[]),
     ("signal", &["revision"]),
     ("calibrator", &["signal", "toml_text"]),
-    ("policy", &["item", "signal", "revision", "toml_text"]),
-    ("engine", &["item", "signal", "revision"]),
+    ("policy", &["excerpt", "item", "signal", "toml_text"]),
+    ("engine", &["excerpt", "item", "signal", "revision"]),
     (
         "registry",
         &[
@@ -34,6 +35,7 @@ const DRAWING: [(&str, &[&str]); 11] = [
         &[
             "registry",
             "engine",
+            "excerpt",
             "policy",
             "calibrator",
             "item",
@@ -159,6 +161,7 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
         "signal.rs",
         "revision.rs",
         "calibrator.rs",
+        "excerpt.rs",
         "toml_text.rs",
     ] {
         let path = workspace().join("host/src").join(module);

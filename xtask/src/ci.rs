@@ -53,7 +53,43 @@ pub(crate) fn run() -> Result<(), String> {
             "--test",
         ]),
     )?;
+    recipe()?;
     deny()
+}
+
+/// Trains again and compares, where the data is at hand: the committed model is
+/// what the committed recipe makes.
+fn recipe() -> Result<(), String> {
+    let data = workspace().join("../shared/data");
+    let data = std::env::var_os("TROMMEL_DATA").map_or(data, Into::into);
+    if !data.join("sms-spam").is_dir() {
+        println!(
+            "ci: SKIPPED training spam-text again: no data in {} (TROMMEL_DATA names another folder)",
+            data.display()
+        );
+        return Ok(());
+    }
+    let committed = workspace().join("guest-models/spam-text");
+    let out = workspace().join("target/recipe");
+    let failed = |error: std::io::Error| format!("comparing with {}: {error}", committed.display());
+    std::fs::create_dir_all(&out).map_err(failed)?;
+    std::fs::copy(committed.join("MODEL_CARD.md"), out.join("MODEL_CARD.md")).map_err(failed)?;
+    crate::train_into(&data, &out)?;
+    for file in [
+        "model.onnx",
+        "calibrator.toml",
+        "figures.json",
+        "MODEL_CARD.md",
+    ] {
+        let read = |folder: &std::path::Path| std::fs::read(folder.join(file)).map_err(failed);
+        if read(&committed)? != read(&out)? {
+            return Err(format!(
+                "ci: the recipe makes another {file} than the committed one; run `cargo xtask train spam-text --data {}`",
+                data.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn deny() -> Result<(), String> {

@@ -53,6 +53,10 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
             // Refused for its shape where it is not refused for its size.
             let _ = Tensor::from_bytes(Dtype::U8, &[0], &vec![0; n(1)]);
         }
+        "hollow" => {
+            let size = u32::try_from(n(1)).expect("fits");
+            Tensor::from_bytes(Dtype::U8, &[0, size, size, size], &[])?;
+        }
         "signal" => {
             findings.signal(words[1], words[2].parse().expect("a score"));
         }

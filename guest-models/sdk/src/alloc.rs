@@ -13,11 +13,9 @@ use std::cell::{Cell, UnsafeCell};
 /// which the host keeps resident between calls.
 const ARENA_BYTES: usize = 32 << 10;
 
+#[cfg(target_arch = "wasm32")]
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator {
-    arena: UnsafeCell::new([0; ARENA_BYTES]),
-    used: Cell::new(0),
-};
+static ALLOCATOR: Allocator = Allocator::new();
 
 struct Allocator {
     arena: UnsafeCell<[u8; ARENA_BYTES]>,
@@ -26,9 +24,17 @@ struct Allocator {
 
 // SAFETY: a detector runs on one thread: the contract has no threads and the
 // host offers none.
+#[cfg(target_arch = "wasm32")]
 unsafe impl Sync for Allocator {}
 
 impl Allocator {
+    const fn new() -> Self {
+        Self {
+            arena: UnsafeCell::new([0; ARENA_BYTES]),
+            used: Cell::new(0),
+        }
+    }
+
     fn base(&self) -> *mut u8 {
         self.arena.get().cast()
     }
@@ -90,5 +96,62 @@ unsafe impl GlobalAlloc for Allocator {
             unsafe { self.dealloc(pointer, layout) };
         }
         new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).expect("a layout")
+    }
+
+    #[test]
+    fn blocks_are_aligned_and_disjoint() {
+        let allocator = Allocator::new();
+        // SAFETY: the layouts have sizes, and the blocks are not used.
+        let (a, b) = unsafe {
+            (
+                allocator.alloc(layout(3, 1)),
+                allocator.alloc(layout(8, 64)),
+            )
+        };
+        assert_eq!(b as usize % 64, 0);
+        assert!(b as usize >= a as usize + 3);
+        assert!(allocator.offset(b).is_some());
+    }
+
+    #[test]
+    fn the_last_block_grows_in_place_and_is_given_back() {
+        let allocator = Allocator::new();
+        // SAFETY: each block is used with the layout it was made with.
+        unsafe {
+            let a = allocator.alloc(layout(16, 8));
+            a.write_bytes(7, 16);
+            let grown = allocator.realloc(a, layout(16, 8), 1000);
+            assert_eq!(grown, a);
+            allocator.dealloc(grown, layout(1000, 8));
+            assert_eq!(allocator.alloc(layout(1, 1)), a);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_comes_from_the_standard_allocator_with_its_content() {
+        let allocator = Allocator::new();
+        // SAFETY: each block is used with the layout it was made with.
+        unsafe {
+            let a = allocator.alloc(layout(100, 8));
+            a.write_bytes(9, 100);
+            let moved = allocator.realloc(a, layout(100, 8), ARENA_BYTES + 1);
+            assert!(allocator.offset(moved).is_none());
+            assert_eq!(std::slice::from_raw_parts(moved, 100), [9; 100]);
+            assert_eq!(
+                allocator.alloc(layout(1, 1)),
+                a,
+                "the old block was the last one"
+            );
+            allocator.dealloc(moved, layout(ARENA_BYTES + 1, 8));
+        }
     }
 }

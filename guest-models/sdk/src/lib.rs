@@ -8,11 +8,15 @@
 //!
 //! impl Detector for Shouting {
 //!     fn detect(item: &Item, findings: &Findings) -> Result<(), Failure> {
+//!         let (mut n_letters, mut n_upper) = (0_u32, 0_u32);
 //!         for part in item.texts() {
-//!             let text = item.text(part)?;
-//!             let n_upper = text.chars().filter(|c| c.is_uppercase()).count();
-//!             let share = n_upper as f32 / text.chars().count().max(1) as f32;
-//!             let signal = findings.signal("shouting", share);
+//!             for letter in item.text(part)?.chars().filter(|c| c.is_alphabetic()) {
+//!                 n_letters += 1;
+//!                 n_upper += u32::from(letter.is_uppercase());
+//!             }
+//!         }
+//!         if n_letters > 0 {
+//!             let signal = findings.signal("shouting", n_upper as f32 / n_letters as f32);
 //!             findings.note(signal, "share of upper-case letters");
 //!         }
 //!         Ok(())
@@ -27,7 +31,7 @@
 //! what one call leaves behind is gone. The contract itself, with every range
 //! and error, is the text in `wit/`; this crate stands on it alone.
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(target_arch = "wasm32", test))]
 #[expect(unsafe_code, reason = "an allocator hands out raw memory")]
 mod alloc;
 mod bindings;

@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 const MAX_BYTES: u64 = 16 << 20;
 
 /// Inputs that wait to be judged.
-const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 64;
 
 /// One input, or why it is none.
 pub(super) struct Input {

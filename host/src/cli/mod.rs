@@ -80,9 +80,7 @@ impl Colour {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => {
-                stdout().is_terminal() && !no_color()
-            }
+            Self::Auto => stdout().is_terminal() && !no_color(),
         }
     }
 }

@@ -19,6 +19,10 @@ use super::ticker::TICK;
 use super::{Blame, Detector, Engine, Fault, Findings, Limits, LoadError, LogLine, now};
 use crate::item::Item;
 
+/// A guest that ran less than this is never blamed for the time: a good one
+/// needs far less than these milliseconds, so it has hardly been let run.
+const MIN_TICKS_TO_BLAME: u32 = 10;
+
 /// What one call gave.
 #[derive(Debug)]
 pub struct Call {
@@ -117,6 +121,7 @@ impl Engine {
                 budget: at.saturating_duration_since(start),
             },
             n_ticks: 0,
+            n_carried: 0,
             told: Vec::new(),
         };
         let mut store = Store::new(&self.wasmtime, state);
@@ -237,6 +242,8 @@ pub(crate) struct CallState {
     deadline: Deadline,
     /// Times that the guest was interrupted: each stands for a tick of running.
     n_ticks: u32,
+    /// Bytes that host calls carried out of the sandbox.
+    n_carried: usize,
     /// Failures that host functions answered, with who is to blame for each.
     told: Vec<(String, Blame)>,
 }
@@ -256,16 +263,39 @@ impl CallState {
         if now() < self.deadline.at {
             return Ok(());
         }
+        Err(self.out_of_time())
+    }
+
+    /// Whose fault it is that the guest has not finished. One that was given a
+    /// core for a tenth of its time is a spinner among spinners. One that was
+    /// given less, or had too little time to begin with, may be the victim of an
+    /// overloaded host or a hasty caller.
+    fn out_of_time(&self) -> Fault {
         let budget = self.deadline.budget;
         let ran = TICK * self.n_ticks;
-        // A guest that was given a core for a tenth of its time and had not
-        // finished is a spinner among spinners; one that was given less may be
-        // the victim of an overloaded host.
-        if ran * 10 >= budget {
-            Err(Fault::Spun { budget })
+        if ran * 10 >= budget && self.n_ticks >= MIN_TICKS_TO_BLAME {
+            Fault::Spun { budget }
         } else {
-            Err(Fault::Starved { ran, budget })
+            Fault::Starved { ran, budget }
         }
+    }
+
+    /// Counts bytes that a host call carried out of the sandbox. Epochs do not
+    /// interrupt host calls, so what they may cost in all is bounded here, and a
+    /// guest that does nothing else is still stopped at its deadline.
+    pub(super) fn carry(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.n_carried = self.n_carried.saturating_add(bytes);
+        let most = self.limits().carried_bytes;
+        if self.n_carried > most {
+            return Err(broken(format!(
+                "carried {} bytes into the host, its limit is {most}; carry less",
+                self.n_carried
+            )));
+        }
+        if now() < self.deadline.at {
+            return Ok(());
+        }
+        Err(self.out_of_time())
     }
 
     /// The fault of a call that was still waiting at its deadline.

@@ -121,7 +121,8 @@ pub enum Fault {
     /// The guest answered a failure of its own, or caused by what it asked for.
     #[error("declined, {0}")]
     Declined(Failure),
-    /// The guest passed on a failure that the item caused.
+    /// The guest passed on a failure that the item caused, such as an image that
+    /// does not decode. No host function tells one yet.
     #[error("declined the item, {0}")]
     DeclinedItem(Failure),
     /// The guest passed on a failure of the host.

@@ -138,7 +138,8 @@ impl Writer {
         tensor: Tensor,
         limits: &Limits,
     ) -> Result<(), Fault> {
-        self.admit(name.len(), limits)?;
+        // Its numbers are read back and checked when the call ends.
+        self.admit(name.len() + tensor.n_bytes(), limits)?;
         if tensor.dtype() != trommel_tensor::Dtype::F32 || tensor.shape().len() != 1 {
             return Err(broken(format!(
                 "wrote embedding `{}` as {tensor:?}; an embedding is f32 [dim]",
@@ -151,10 +152,7 @@ impl Writer {
             .iter()
             .any(|(known, _)| *known == name)
         {
-            return Err(broken(format!(
-                "wrote embedding `{}` twice",
-                shown(&name)
-            )));
+            return Err(broken(format!("wrote embedding `{}` twice", shown(&name))));
         }
         self.findings.embeddings.push((name, tensor));
         Ok(())

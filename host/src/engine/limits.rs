@@ -27,11 +27,13 @@ pub struct Limits {
     pub handles: usize,
     /// Bytes that one host call may carry out of the sandbox.
     pub hostcall_bytes: usize,
+    /// Bytes that all host calls together may carry out of the sandbox.
+    pub carried_bytes: usize,
     /// Bytes of log lines; what comes after is dropped and counted.
     pub log_bytes: usize,
     /// Signals, evidence and embeddings together.
     pub findings: usize,
-    /// Bytes of labels, notes and names in the findings.
+    /// Bytes of the findings: labels, notes, names, the numbers of embeddings.
     pub findings_bytes: usize,
     /// Wall-clock time from the call's start, over wasm, host calls, queueing
     /// and model work. The item's own deadline may end the call sooner.
@@ -54,9 +56,10 @@ impl Limits {
         tensors: 256,
         handles: 512,
         hostcall_bytes: 16 << 20,
+        carried_bytes: 64 << 20,
         log_bytes: 8 << 10,
         findings: 256,
-        findings_bytes: 32 << 10,
+        findings_bytes: 256 << 10,
         deadline: Duration::from_millis(500),
         weight_bytes: 64 << 20,
     };
@@ -73,9 +76,10 @@ impl Limits {
         tensors: 4096,
         handles: 8192,
         hostcall_bytes: 128 << 20,
+        carried_bytes: 1 << 30,
         log_bytes: 64 << 10,
         findings: 4096,
-        findings_bytes: 1 << 20,
+        findings_bytes: 4 << 20,
         deadline: Duration::from_secs(10),
         weight_bytes: 1 << 30,
     };
@@ -96,6 +100,7 @@ impl Limits {
             tensors: self.tensors.min(max.tensors),
             handles: self.handles.min(max.handles),
             hostcall_bytes: self.hostcall_bytes.min(max.hostcall_bytes),
+            carried_bytes: self.carried_bytes.min(max.carried_bytes),
             log_bytes: self.log_bytes.min(max.log_bytes),
             findings: self.findings.min(max.findings),
             findings_bytes: self.findings_bytes.min(max.findings_bytes),

@@ -136,12 +136,14 @@ pub(crate) fn now() -> Instant {
 
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let limits = &options.max_limits;
+    // What every call may use at once, and a detector that is being loaded.
+    let n_calls = options.max_calls.saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(options.max_calls);
-    pool.total_core_instances(options.max_calls.saturating_mul(4));
-    pool.total_memories(options.max_calls.saturating_mul(limits.memories));
-    pool.total_tables(options.max_calls.saturating_mul(limits.tables));
-    pool.total_stacks(options.max_calls);
+    pool.total_component_instances(n_calls);
+    pool.total_core_instances(n_calls.saturating_mul(limits.instances));
+    pool.total_memories(n_calls.saturating_mul(limits.memories));
+    pool.total_tables(n_calls.saturating_mul(limits.tables));
+    pool.total_stacks(n_calls);
     pool.max_core_instances_per_component(limits.instances);
     pool.max_memories_per_component(limits.memories);
     pool.max_tables_per_component(limits.tables);

@@ -14,6 +14,9 @@ use crate::policy::{Policy, PolicyError};
 use crate::registry::{CompileCache, Package, PackageError, bundled, load};
 use crate::signal::{DetectorId, Label};
 
+/// Nobody waits longer, and sums of times stay far from their bounds.
+const MAX_DEADLINE: Duration = Duration::from_secs(3600);
+
 /// What a host is made of; see [`Host::builder`].
 #[derive(Debug)]
 pub struct HostBuilder {
@@ -117,10 +120,11 @@ impl HostBuilder {
         self
     }
 
-    /// Gives every item this long, from item to verdict. 2 s unless it is set.
+    /// Gives every item this long, from item to verdict, an hour at most. 2 s
+    /// unless it is set.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(MAX_DEADLINE);
         self
     }
 

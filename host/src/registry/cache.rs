@@ -6,10 +6,9 @@
 //! and a compilation, never an error.
 
 use std::fs;
-use std::hash::{Hash as _, Hasher};
+use std::hash::{BuildHasher as _, Hash as _, Hasher, RandomState};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
@@ -139,11 +138,10 @@ fn ready(folder: &Path) -> io::Result<()> {
 /// A file of our own with a name that nobody else has: an existing one, or a
 /// link planted in its place, is never written through.
 fn new_file(folder: &Path) -> io::Result<(PathBuf, fs::File)> {
-    static N_MADE: AtomicU64 = AtomicU64::new(0);
-    let n = N_MADE.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!(".new-{}-{n}", std::process::id()));
-    // What an ended process of this number left behind.
-    let _ = fs::remove_file(&path);
+    // Random, since a process number is not unique where containers share the
+    // folder.
+    let random = RandomState::new().build_hasher().finish();
+    let path = folder.join(format!(".new-{random:016x}"));
     let file = fs::File::options()
         .write(true)
         .create_new(true)

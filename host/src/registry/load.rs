@@ -40,6 +40,18 @@ pub enum PackageError {
         /// What it hashes to.
         given: String,
     },
+    /// More model bytes than the plugin may hold.
+    #[error(
+        "{place}: the models so far have {given} bytes, the weights' limit is {most}; ask for more with `weights-mib`, or bring less"
+    )]
+    Models {
+        /// Manifest and line.
+        place: String,
+        /// Bytes of the models so far.
+        given: u64,
+        /// The limit.
+        most: u64,
+    },
     /// The manifest and the component disagree on imports.
     #[error("{place}: the component imports {real:?}, the manifest says {said:?}; make them agree")]
     Imports {

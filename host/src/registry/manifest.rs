@@ -16,6 +16,9 @@ use crate::toml_text::{Lines, long_key};
 /// Bytes of the largest manifest taken.
 pub(super) const MAX_BYTES: usize = 256 << 10;
 
+/// Golden cases at most: each is run before the detector takes traffic.
+const MAX_GOLDEN: usize = 64;
+
 /// Bytes that the host holds for a call beside its tensors.
 const HOST_BYTES_BESIDE_TENSORS: u64 = 16 << 20;
 
@@ -458,7 +461,9 @@ impl Reader<'_> {
             ),
             n if n > max => self.refuse(
                 asked.span().start,
-                format!("asks for {n} {unit} of {what}, this host grants at most {max}; ask for less"),
+                format!(
+                    "asks for {n} {unit} of {what}, this host grants at most {max}; ask for less"
+                ),
             ),
             n => Ok(Some(n)),
         }
@@ -469,6 +474,12 @@ impl Reader<'_> {
         raw: Vec<Spanned<Golden>>,
         labels: &BTreeMap<Label, String>,
     ) -> Result<Vec<Golden>, ManifestError> {
+        if let Some(first_above) = raw.get(MAX_GOLDEN) {
+            return self.refuse(
+                first_above.span().start,
+                format!("more than {MAX_GOLDEN} golden cases; keep the telling ones"),
+            );
+        }
         let mut golden = Vec::with_capacity(raw.len());
         for case in raw {
             let at = case.span().start;
@@ -491,7 +502,10 @@ impl Reader<'_> {
                     ),
                 );
             }
-            let (least, most) = (case.at_least.unwrap_or(f32::MIN), case.at_most.unwrap_or(f32::MAX));
+            let (least, most) = (
+                case.at_least.unwrap_or(f32::MIN),
+                case.at_most.unwrap_or(f32::MAX),
+            );
             // Written so that NaN fails too.
             if !(least.is_finite() && most.is_finite() && least <= most) {
                 return self.refuse(at, format!("golden case `{}` can never pass or fail; `at-least` and `at-most` are finite and in this order", case.name));

@@ -17,6 +17,9 @@ use crate::revision::RevisionId;
 /// The manifest's file.
 pub(super) const MANIFEST: &str = "plugin.toml";
 
+/// What model files may hold beside weights.
+const MODEL_SLACK_BYTES: u64 = 16 << 20;
+
 /// Bytes of the largest file of a package.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -74,8 +77,23 @@ impl Package {
         let manifest_text = text(&manifest_bytes, &shown(MANIFEST))?;
         let manifest = Manifest::parse(&shown(MANIFEST), &manifest_text, max)?;
         let mut models = BTreeMap::new();
+        let mut n_model_bytes = 0_u64;
         for (name, model) in &manifest.models {
             let bytes = read(&model.file)?;
+            // Before the next is read: a manifest may name one file many times.
+            n_model_bytes += bytes.len() as u64;
+            if n_model_bytes
+                > manifest
+                    .limits
+                    .weight_bytes
+                    .saturating_add(MODEL_SLACK_BYTES)
+            {
+                return Err(PackageError::Models {
+                    place: format!("{}:{}", shown(MANIFEST), model.line),
+                    given: n_model_bytes,
+                    most: manifest.limits.weight_bytes,
+                });
+            }
             let given = hex(&Sha256::digest(&bytes));
             if given != model.sha256 {
                 return Err(PackageError::ModelDigest {
@@ -148,8 +166,14 @@ fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {
 
 /// The whole file, when it is a file of sane size.
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let is_toml = path.extension().is_some_and(|extension| extension == "toml");
-    let most = if is_toml { MAX_BYTES as u64 } else { MAX_FILE_BYTES };
+    let is_toml = path
+        .extension()
+        .is_some_and(|extension| extension == "toml");
+    let most = if is_toml {
+        MAX_BYTES as u64
+    } else {
+        MAX_FILE_BYTES
+    };
     // Asked first, and not through links: opening a pipe waits for its writer, and
     // a package holds its files itself.
     let metadata = path

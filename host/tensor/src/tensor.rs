@@ -43,6 +43,10 @@ impl Tensor {
             )));
         }
         let wanted = n_bytes(dtype, shape)?;
+        // A zero anywhere makes no bytes, but whoever walks the other dimensions
+        // must be able to count them, and pays for what they span.
+        let non_zero: Vec<usize> = shape.iter().map(|&size| size.max(1)).collect();
+        let span = n_bytes(dtype, &non_zero)?;
         if bytes.len() != wanted {
             return Err(mismatch(format!(
                 "a {dtype} tensor of shape {} takes {wanted} bytes, {} were given",
@@ -53,7 +57,7 @@ impl Tensor {
         if dtype == Dtype::Bool && bytes.iter().any(|&byte| byte > 1) {
             return Err(mismatch("a bool element is one byte, 0 or 1".to_owned()));
         }
-        let charge = account.charge(wanted as u64, 1)?;
+        let charge = account.charge(span as u64, 1)?;
         let storage = device.upload(dtype, shape, bytes)?;
         Ok(Self::from_storage(dtype, shape, storage, charge))
     }
@@ -88,7 +92,8 @@ impl Tensor {
         n_bytes(self.dtype, &self.shape).expect("checked when the tensor was made")
     }
 
-    /// The elements, row-major, little-endian. Waits for the device.
+    /// The elements, row-major, little-endian. Waits for the device. `DeviceLost`
+    /// when it went away.
     pub async fn read(&self) -> Result<Vec<u8>, TensorError> {
         self.storage.read().await
     }

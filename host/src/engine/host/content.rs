@@ -34,10 +34,11 @@ impl CallState {
     }
 
     fn attribute<T>(
-        &self,
+        &mut self,
         name: &str,
         read: impl Fn(&Attribute) -> Option<T>,
     ) -> wasmtime::Result<Option<T>> {
+        self.carry(name.len())?;
         Ok(self.item.attributes.get(name).and_then(read))
     }
 }
@@ -147,9 +148,11 @@ impl HostItem for CallState {
     }
 
     fn embedding(&mut self, _: Resource<ItemHandle>, name: String) -> Answer<Resource<Tensor>> {
+        self.carry(name.len())?;
         let Some(bytes) = embedding_bytes(&self.item, &name) else {
-            let known: Vec<&str> = self.item.embeddings.keys().map(String::as_str).collect();
-            let what = format!("the item came without this embedding; it has {known:?}");
+            let n_embeddings = self.item.embeddings.len();
+            let what =
+                format!("the item came without this embedding; it has {n_embeddings} others");
             return self.decline(unknown_name(what, &name), Blame::Guest);
         };
         self.upload(Dtype::F32, &[bytes.len() / size_of::<f32>()], &bytes)

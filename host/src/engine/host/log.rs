@@ -12,6 +12,11 @@ impl Host for CallState {
         message: String,
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
+        let fields_bytes: usize = fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.carry(message.len() + fields_bytes)?;
         let line = LogLine {
             level: level(level_),
             message,

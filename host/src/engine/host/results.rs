@@ -32,6 +32,7 @@ impl HostFindings for CallState {
         label: String,
         score: f32,
     ) -> wasmtime::Result<u32> {
+        self.carry(label.len())?;
         let Self {
             writer, detector, ..
         } = self;
@@ -78,6 +79,7 @@ impl HostFindings for CallState {
         signal: u32,
         text: String,
     ) -> wasmtime::Result<()> {
+        self.carry(text.len())?;
         self.hold(text.len())?;
         self.evidence(signal, Evidence::Note { text })
     }
@@ -88,6 +90,7 @@ impl HostFindings for CallState {
         name: String,
         value: Resource<Tensor>,
     ) -> wasmtime::Result<()> {
+        self.carry(name.len())?;
         let tensor = self
             .table
             .get(&value)

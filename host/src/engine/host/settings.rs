@@ -5,6 +5,7 @@ use super::super::call::CallState;
 
 impl Host for CallState {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
+        self.carry(key.len())?;
         Ok(self.detector.settings.get(&key).cloned())
     }
 }

@@ -53,6 +53,7 @@ impl HostTensor for CallState {
         shape: Vec<u32>,
         bytes: Vec<u8>,
     ) -> Answer<Resource<Tensor>> {
+        self.carry(bytes.len() + shape.len() * size_of::<u32>())?;
         let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
         self.upload(dtype_of(dtype), &shape, &bytes)
     }
@@ -68,6 +69,20 @@ impl HostTensor for CallState {
 
     async fn read(&mut self, handle: Resource<Tensor>) -> Answer<Vec<u8>> {
         let tensor = self.tensor(&handle)?.clone();
+        // The copy on its way into the sandbox is the host's for a moment.
+        let n_bytes = tensor.n_bytes();
+        if n_bytes > self.limits().memory_bytes {
+            return Err(broken(format!(
+                "reads a tensor of {n_bytes} bytes, more than its memory of {}",
+                self.limits().memory_bytes
+            ))
+            .into());
+        }
+        let charged = self.tensors.charge(n_bytes as u64, 0);
+        let _charge = match self.answer(charged)? {
+            Ok(charge) => charge,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let read = until(
             self.deadline(),
             tensor.read(),
@@ -87,6 +102,7 @@ impl HostTensor for CallState {
 
 impl HostModel for CallState {
     fn open(&mut self, name: String) -> Answer<Resource<ModelHandle>> {
+        self.carry(name.len())?;
         if let Some(session) = self.detector.models.get(&name) {
             return self.hand_out(ModelHandle(session.clone()));
         }
@@ -126,6 +142,8 @@ impl HostModel for CallState {
         inputs: Vec<(String, Resource<Tensor>)>,
         outputs: Vec<String>,
     ) -> Answer<Vec<(String, Resource<Tensor>)>> {
+        let names = inputs.iter().map(|(name, _)| name).chain(&outputs);
+        self.carry(names.map(|name| name.len() + size_of::<String>()).sum())?;
         let session = self.model(&handle)?.0.clone();
         let inputs = inputs
             .into_iter()

@@ -24,6 +24,27 @@ impl Graph {
         mut inputs: Vec<(String, Tensor)>,
         outputs: &[String],
     ) -> Result<Binding, TensorError> {
+        // Names are looked up one by one, so their number is bounded first.
+        if outputs.len() > self.outputs.len() {
+            return Err(TensorError::UnknownName {
+                name: String::new(),
+                what: format!(
+                    "{} outputs were asked for, the model has {}",
+                    outputs.len(),
+                    self.outputs.len()
+                ),
+            });
+        }
+        if inputs.len() > self.inputs.len() {
+            let known = |name: &String| self.inputs.iter().any(|port| port.name == *name);
+            let extra = inputs
+                .iter()
+                .take(self.inputs.len() + 1)
+                .map(|(name, _)| name)
+                .find(|name| !known(name));
+            let name = extra.unwrap_or(&inputs[self.inputs.len()].0);
+            return Err(unknown("input", name, &self.inputs));
+        }
         let mut ordered = Vec::with_capacity(self.inputs.len());
         for port in &self.inputs {
             let at = inputs.iter().position(|(name, _)| *name == port.name);
@@ -115,6 +136,7 @@ fn missing(port: &Port) -> TensorError {
 fn unknown(kind: &str, name: &str, ports: &[Port]) -> TensorError {
     let known: Vec<String> = ports
         .iter()
+        .take(16)
         .map(|port| format!("`{}`", port.name))
         .collect();
     let twice = ports.iter().any(|port| port.name == name);

@@ -3,6 +3,7 @@
 
 use tract_onnx::prelude::{DatumType, SymbolValues, TDim, TypedFact, TypedModel};
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::source::TypedSource;
 
 use crate::TensorError;
 use crate::graph::read::chain;
@@ -38,7 +39,7 @@ impl Footprint {
         for &node in &order {
             let node = model.node(node);
             // Weights are charged once, to their holder; inputs to who made them.
-            if node.op_is::<Const>() || node.inputs.is_empty() {
+            if node.op_is::<Const>() || node.op_is::<TypedSource>() {
                 continue;
             }
             for outlet in &node.outputs {

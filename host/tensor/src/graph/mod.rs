@@ -77,11 +77,6 @@ impl Graph {
         })
     }
 
-    /// The digest that a graph of this file has.
-    pub fn digest_of(file: &[u8]) -> Digest {
-        Digest::of(file)
-    }
-
     /// sha256 of the file.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -95,6 +95,15 @@ fn check_graph(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), Tensor
     }
     for node in &graph.node {
         check_made_shape(node, graph)?;
+        if let Some((_, why)) = REFUSED
+            .iter()
+            .find(|(operators, _)| operators.contains(&node.op_type.as_str()))
+        {
+            return Err(TensorError::invalid(format!(
+                "node `{}` ({}) {why}; export the model without it",
+                node.name, node.op_type
+            )));
+        }
         if !onnx.op_register.0.contains_key(&node.op_type) {
             let domain = match node.domain.as_str() {
                 "" | "ai.onnx" => String::new(),
@@ -143,6 +152,25 @@ fn check_initializer(tensor: &TensorProto) -> Result<(), TensorError> {
         ))),
     }
 }
+
+/// Operators that the importer knows and a host must not run.
+const REFUSED: [(&[&str], &str); 2] = [
+    (
+        &["If", "Loop", "Scan", "LSTM", "GRU", "RNN"],
+        "holds a graph of its own, whose memory cannot be told before it runs",
+    ),
+    (
+        &[
+            "RandomNormal",
+            "RandomNormalLike",
+            "RandomUniform",
+            "RandomUniformLike",
+            "Multinomial",
+            "Bernoulli",
+        ],
+        "draws random numbers, and a verdict must be repeatable",
+    ),
+];
 
 /// Operators that make a value of a shape they are told, and which input tells.
 const SHAPE_MAKERS: [(&str, usize); 3] = [("ConstantOfShape", 0), ("Expand", 1), ("Tile", 1)];

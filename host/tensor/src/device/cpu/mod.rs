@@ -6,12 +6,13 @@ mod session;
 use std::any::Any;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tract_onnx::prelude as tract;
 
-use crate::graph::Digest;
+use crate::graph::{Digest, chain, panic_message};
 use crate::{Device, Dtype, Graph, Session, Storage, TensorError};
 use queue::Workers;
 use session::CpuSession;
@@ -67,8 +68,15 @@ impl Device for CpuDevice {
             device: self.name().to_owned(),
             dtype: dtype.name(),
         })?;
-        let mut tensor = tract::Tensor::zero_dt(datum_type, shape).map_err(|e| internal(&e))?;
-        tensor.as_bytes_mut().copy_from_slice(bytes);
+        // Shapes come from plugins: tract's own arithmetic on them may panic.
+        let made = catch_unwind(|| {
+            let mut tensor = tract::Tensor::zero_dt(datum_type, shape)?;
+            tensor.as_bytes_mut().copy_from_slice(bytes);
+            Ok(tensor)
+        });
+        let tensor = made
+            .map_err(|panic| internal(panic_message(panic.as_ref())))?
+            .map_err(|error: tract::TractError| internal(chain(&error)))?;
         Ok(Arc::new(CpuStorage(Arc::new(tensor))))
     }
 
@@ -121,9 +129,9 @@ fn datum_type_of(dtype: Dtype) -> Option<tract::DatumType> {
     })
 }
 
-fn internal(error: &tract::TractError) -> TensorError {
+fn internal(what: String) -> TensorError {
     TensorError::Internal {
         device: "cpu".to_owned(),
-        what: crate::graph::chain(error),
+        what,
     }
 }

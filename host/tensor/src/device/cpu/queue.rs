@@ -12,7 +12,14 @@ use crate::TensorError;
 /// microseconds on an idle core.
 const N_LOOKS: usize = 64;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A run on its way to a thread.
+pub(super) trait Job: Send {
+    /// Whether anybody still waits for it.
+    fn is_wanted(&self) -> bool;
+
+    /// Runs it. Must not panic.
+    fn run(self: Box<Self>);
+}
 
 /// Threads that run jobs in the order given. Jobs left when this is dropped are
 /// dropped unrun.
@@ -29,7 +36,7 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Box<dyn Job>>,
     closed: bool,
 }
 
@@ -52,9 +59,13 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Queues a job. It must not panic. `Overloaded` when the queue is full.
-    pub(super) fn push(&self, job: Job) -> Result<(), TensorError> {
+    /// Queues a job. `Overloaded` when the queue is full of wanted ones.
+    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<(), TensorError> {
         let mut state = self.queue.lock();
+        if state.jobs.len() >= self.max_waiting {
+            // Given up while they waited for a slow run: they hold no place.
+            state.jobs.retain(|job| job.is_wanted());
+        }
         if state.jobs.len() >= self.max_waiting {
             return Err(TensorError::Overloaded {
                 device: "cpu".to_owned(),
@@ -86,11 +97,11 @@ impl Queue {
 
     fn work(&self) {
         while let Some(job) = self.next() {
-            job();
+            job.run();
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Box<dyn Job>> {
         let mut state = self.lock();
         // Under load the next job is some microseconds away. Giving the core to
         // whoever makes it, and looking again, costs less than to sleep and be
@@ -121,5 +132,86 @@ impl Queue {
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Workers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Weak;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Waits to be let go, then says that it ran.
+    struct Held {
+        wanted: bool,
+        go: Receiver<()>,
+        ran: Sender<()>,
+    }
+
+    impl Job for Held {
+        fn is_wanted(&self) -> bool {
+            self.wanted
+        }
+
+        fn run(self: Box<Self>) {
+            let _ = self.go.recv();
+            let _ = self.ran.send(());
+        }
+    }
+
+    fn workers(max_waiting: usize) -> Workers {
+        let n_threads = NonZeroUsize::MIN;
+        Workers::start(&CpuOptions {
+            n_threads,
+            max_waiting,
+        })
+        .expect("a thread")
+    }
+
+    fn held(wanted: bool) -> (Box<Held>, Sender<()>, Receiver<()>) {
+        let ((go, waits), (ran, done)) = (channel(), channel());
+        let job = Held {
+            wanted,
+            go: waits,
+            ran,
+        };
+        (Box::new(job), go, done)
+    }
+
+    #[test]
+    fn threads_end_when_their_workers_are_dropped() {
+        let workers = workers(1);
+        let queue: Weak<Queue> = Arc::downgrade(&workers.queue);
+        drop(workers);
+        while queue.upgrade().is_some() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_job_that_nobody_waits_for_gives_its_place_to_one_that_is_wanted() {
+        let workers = workers(1);
+        let (busy, go, busy_ran) = held(true);
+        workers.push(busy).expect("the queue is empty");
+        // Until the one thread has taken it.
+        while !workers.queue.lock().jobs.is_empty() {
+            thread::yield_now();
+        }
+        let (given_up, _keep, _) = held(false);
+        workers.push(given_up).expect("one may wait");
+        let (wanted, go_wanted, wanted_ran) = held(true);
+        workers
+            .push(wanted)
+            .expect("the given-up one holds no place");
+        let (one_more, _keep_too, _) = held(true);
+        workers
+            .push(one_more)
+            .expect_err("the place is taken by a wanted one");
+        go.send(()).expect("it waits");
+        busy_ran.recv().expect("it runs");
+        go_wanted.send(()).expect("it waits");
+        wanted_ran.recv().expect("it runs");
     }
 }

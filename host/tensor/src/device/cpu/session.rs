@@ -11,7 +11,7 @@ use tract_onnx::prelude::IntoTValue as _;
 use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
 use super::CpuStorage;
-use super::queue::Workers;
+use super::queue::{Job, Workers};
 use crate::graph::{Binding, dtype_of, panic_message};
 use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError};
 
@@ -55,18 +55,13 @@ impl CpuSession {
         let binding = self.graph.bind(run.inputs, &run.outputs)?;
         let working = run.account.charge(self.graph.peak_bytes(&binding)?, 0)?;
         let (answer, answered) = oneshot::channel();
-        let job = Job {
+        self.workers.push(Box::new(Queued {
             plan: self.plan.clone(),
             binding,
             deadline: run.deadline,
             account: run.account,
             working,
-        };
-        self.workers.push(Box::new(move || {
-            // Nobody waits any more: the caller gave the run up.
-            if !answer.is_closed() {
-                let _ = answer.send(job.run());
-            }
+            answer,
         }))?;
         Ok(answered)
     }
@@ -93,28 +88,56 @@ impl Session for CpuSession {
 }
 
 /// One run on its way to a thread.
-struct Job {
+struct Queued {
     plan: Plan,
     binding: Binding,
     deadline: Option<Instant>,
     account: Account,
     working: Charge,
+    answer: oneshot::Sender<Result<Vec<Tensor>, TensorError>>,
 }
 
-impl Job {
-    fn run(self) -> Result<Vec<Tensor>, TensorError> {
-        check_deadline(self.deadline)?;
-        let inputs = self.binding.inputs.iter().map(tract_value);
-        let inputs = inputs.collect::<Result<_, _>>()?;
-        let plan = self.plan;
-        let ran = catch_unwind(AssertUnwindSafe(|| plan.run(inputs)));
-        let values = ran
-            .map_err(|panic| run_failed(panic_message(panic.as_ref())))?
-            .map_err(|error| run_failed(crate::graph::chain(&error)))?;
-        drop(self.working);
-        let output = |&index: &usize| held(&values[index], &self.account);
-        self.binding.outputs.iter().map(output).collect()
+impl Job for Queued {
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
     }
+
+    fn run(self: Box<Self>) {
+        if !self.is_wanted() {
+            return;
+        }
+        let Self {
+            plan,
+            binding,
+            deadline,
+            account,
+            working,
+            answer,
+        } = *self;
+        let ran =
+            check_deadline(deadline).and_then(|()| compute(&plan, binding, working, &account));
+        // The caller may have given the run up meanwhile.
+        let _ = answer.send(ran);
+    }
+}
+
+/// Takes what it needs by value: all but the outputs is given back before the
+/// caller is answered.
+fn compute(
+    plan: &Plan,
+    binding: Binding,
+    working: Charge,
+    account: &Account,
+) -> Result<Vec<Tensor>, TensorError> {
+    let inputs = binding.inputs.into_iter().map(|tensor| tract_value(&tensor));
+    let inputs = inputs.collect::<Result<_, _>>()?;
+    let ran = catch_unwind(AssertUnwindSafe(|| plan.run(inputs)));
+    let values = ran
+        .map_err(|panic| run_failed(panic_message(panic.as_ref())))?
+        .map_err(|error| run_failed(crate::graph::chain(&error)))?;
+    drop(working);
+    let output = |&index: &usize| held(&values[index], account);
+    binding.outputs.iter().map(output).collect()
 }
 
 fn run_failed(what: String) -> TensorError {
