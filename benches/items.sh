@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One core beside all cores, alternating, five rounds: the `items` bench's figure
-# and `trommel check` on 20,000 messages, start-up included. Needs taskset.
+# One core beside all cores, alternating, seven rounds: the `items` bench's figure
+# and `trommel check` on 20,000 messages, start-up included. Needs taskset and bc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,13 +17,22 @@ seconds() { # the seconds that a command takes
     end=$(date +%s.%N)
     echo "$end - $start" | bc
 }
-median() { printf '%s\n' "$@" | sort -n | sed -n 3p; }
+median() { printf '%s\n' "$@" | sort -n | sed -n 4p; }
 
-one=() all=()
-for _ in 1 2 3 4 5; do
+# What the machine itself gives: two runs at once, each on a core of its own.
+both() {
+    taskset -c 0 "$@" <"$lines" >/dev/null &
+    taskset -c 1 "$@"
+    wait
+}
+
+one=() all=() apart=()
+for _ in 1 2 3 4 5 6 7; do
     one+=("$(seconds taskset -c 0 "$trommel" check - --format jsonl)")
     all+=("$(seconds "$trommel" check - --format jsonl)")
+    [ "$(nproc)" -lt 2 ] || apart+=("$(seconds both "$trommel" check - --format jsonl)")
 done
+[ "$(nproc)" -lt 2 ] || echo "two separate runs at once, a core each: $(median "${apart[@]}") s, so two cores are worth $(echo "scale=2; 2 * $(median "${one[@]}") / $(median "${apart[@]}")" | bc) of one"
 echo "check, 20,000 messages: one core $(median "${one[@]}") s, $(nproc) cores $(median "${all[@]}") s, ratio $(echo "scale=2; $(median "${one[@]}") / $(median "${all[@]}")" | bc)"
 
 cargo bench --quiet --package trommel-benches --bench items 2>/dev/null | grep 'items per second'

@@ -129,7 +129,10 @@ fn compute(
     working: Charge,
     account: &Account,
 ) -> Result<Vec<Tensor>, TensorError> {
-    let inputs = binding.inputs.into_iter().map(|tensor| tract_value(&tensor));
+    let inputs = binding
+        .inputs
+        .into_iter()
+        .map(|tensor| tract_value(&tensor));
     let inputs = inputs.collect::<Result<_, _>>()?;
     let ran = catch_unwind(AssertUnwindSafe(|| plan.run(inputs)));
     let values = ran
