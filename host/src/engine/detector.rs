@@ -103,6 +103,10 @@ impl fmt::Debug for Detector {
 impl Engine {
     /// Makes a detector of its parts: links the component, readies the models,
     /// charges the weights, and starts it once as every call will. Blocking: not on a caller's executor.
+    ///
+    /// `Mismatch` when its types are not the contract's, `Start` when it fails
+    /// before it is called, `Model` when a model cannot be readied or the weights
+    /// pass their limit.
     pub fn assemble(&self, parts: DetectorParts) -> Result<Detector, LoadError> {
         let pre = self.link(&parts.component)?;
         let limits = &parts.limits;
@@ -141,7 +145,8 @@ impl Engine {
     }
 
     /// Reads a model's graph, sharing weights with the engine's other models.
-    /// Blocking: not on a caller's executor.
+    /// Blocking: not on a caller's executor. `LoadError::Model` when the
+    /// file is no usable model.
     pub fn graph(&self, model: &str, onnx: &[u8]) -> Result<Arc<Graph>, LoadError> {
         let graph = Graph::from_onnx(onnx, &self.weights);
         graph.map(Arc::new).map_err(|error| LoadError::Model {

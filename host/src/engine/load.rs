@@ -127,14 +127,20 @@ impl fmt::Debug for Component {
 }
 
 impl Engine {
-    /// Compiles a component. Blocking and slow: not on a caller's executor.
+    /// Compiles a component and checks its imports and exports against the
+    /// contract. Blocking and slow: not on a caller's executor.
+    ///
+    /// `TooLarge`, `CoreModule` or `Malformed` for its bytes; `Wasi`,
+    /// `UnknownImport`, `ContractMismatch` or `NoDetection` for what it asks for
+    /// and offers.
     pub fn compile(&self, wasm: &[u8]) -> Result<Component, LoadError> {
         self.check_bytes(wasm)?;
         let compiled = wasmtime::component::Component::from_binary(&self.wasmtime, wasm);
         self.checked(compiled.map_err(|error| malformed(&error))?)
     }
 
-    /// Compiles a component into bytes for [`Engine::load_precompiled`].
+    /// Compiles a component into bytes for [`Engine::load_precompiled`]. Fails as
+    /// [`Engine::compile`] does for its bytes; imports are checked when it is loaded.
     pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         self.check_bytes(wasm)?;
         let compiled = self.wasmtime.precompile_component(wasm);

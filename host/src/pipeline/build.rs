@@ -130,6 +130,9 @@ impl HostBuilder {
 
     /// Starts the device and the engine, and compiles and links every detector.
     /// Blocking and perhaps slow: not on an executor that serves.
+    ///
+    /// The first package, detector or policy that is refused; nothing of a host
+    /// that could not be built is left behind.
     pub fn build(self) -> Result<Host, BuildError> {
         let device = match self.device {
             Some(device) => device,

@@ -28,7 +28,8 @@ const SPAM_TEXT: Files = &[
     ),
 ];
 
-/// The bundled packages.
+/// The bundled packages, their limits granted up to `max`: an error when a host
+/// grants less than they ask for.
 pub fn packages(max: &Limits) -> Result<Vec<Package>, PackageError> {
     Ok(vec![package("bundled/spam-text", SPAM_TEXT, max)?])
 }

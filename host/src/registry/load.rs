@@ -95,6 +95,9 @@ pub struct Loaded {
 
 /// Compiles and links a package. `settings` are those that differ from the
 /// manifest's defaults. Blocking and perhaps slow: not on a caller's executor.
+///
+/// `Setting` for a setting that is not declared or of another type, `Imports` when
+/// manifest and component disagree, `Load` when component or model is refused.
 pub fn load(
     engine: &Engine,
     cache: &CompileCache,

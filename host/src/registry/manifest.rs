@@ -1,5 +1,7 @@
 //! `plugin.toml`: what a package says of itself, read without running it.
 
+mod raw;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
+
+use raw::{Raw, RawLabel, RawLimits, RawModel, RawSetting, SettingType};
 
 use crate::engine::{CONTRACT_VERSION, Limits};
 use crate::item::PartKind;
@@ -123,91 +127,6 @@ pub struct ManifestError {
     pub line: usize,
     /// What is wrong there and how to mend it.
     pub what: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Raw {
-    plugin: RawPlugin,
-    labels: Spanned<BTreeMap<Spanned<String>, RawLabel>>,
-    #[serde(default)]
-    models: BTreeMap<String, Spanned<RawModel>>,
-    #[serde(default)]
-    limits: RawLimits,
-    #[serde(default)]
-    settings: BTreeMap<String, Spanned<RawSetting>>,
-    calibrator: RawCalibrator,
-    #[serde(default)]
-    golden: Vec<Spanned<Golden>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawPlugin {
-    name: Spanned<String>,
-    version: Spanned<String>,
-    contract: Spanned<String>,
-    #[serde(default)]
-    description: String,
-    component: Spanned<String>,
-    reads: Spanned<Vec<PartKind>>,
-    imports: Spanned<BTreeSet<String>>,
-    model_card: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawLabel {
-    description: String,
-    #[serde(default)]
-    parents: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawModel {
-    file: String,
-    sha256: String,
-    #[serde(default = "yes")]
-    batch_exact: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawLimits {
-    memory_mib: Option<Spanned<u64>>,
-    tensor_mib: Option<Spanned<u64>>,
-    weights_mib: Option<Spanned<u64>>,
-    deadline_ms: Option<Spanned<u64>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawSetting {
-    #[serde(rename = "type")]
-    kind: SettingType,
-    default: SettingValue,
-    #[serde(rename = "description")]
-    _description: String,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "kebab-case")]
-enum SettingType {
-    Flag,
-    Integer,
-    Number,
-    Text,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawCalibrator {
-    file: Spanned<String>,
 }
 
 impl Manifest {

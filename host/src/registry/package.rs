@@ -50,7 +50,11 @@ pub struct FileError {
 }
 
 impl Package {
-    /// Reads a plugin folder: `plugin.toml` and the files that it names.
+    /// Reads a plugin folder: `plugin.toml` and the files that it names. Limits that
+    /// the manifest asks for are granted up to `max`.
+    ///
+    /// The first file that is missing, too large or not plain, the first mistake
+    /// in manifest or calibrator, or the first model with another digest.
     pub fn read(folder: &Path, max: &Limits) -> Result<Self, PackageError> {
         if !folder.is_dir() {
             return Err(PackageError::File(FileError {

@@ -31,7 +31,8 @@ pub trait Device: Debug + Send + Sync {
     ) -> Result<Arc<dyn Storage>, TensorError>;
 
     /// Makes `graph` ready. Two sessions of one graph are the same session while
-    /// either lives. Blocking: not on a caller's executor.
+    /// either lives. Blocking: not on a caller's executor. `InvalidGraph` when
+    /// the device cannot make it ready.
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError>;
 }
 
@@ -42,7 +43,9 @@ pub trait Session: Debug + Send + Sync {
 
     /// Runs and answers the outputs asked for, in the order asked. Names, shapes
     /// and quotas are checked before anything waits; dropping the future gives
-    /// the run up.
+    /// the run up. `UnknownName`, `ShapeMismatch` and `QuotaExceeded` for what was
+    /// asked; `Overloaded` or `Expired` when it was not begun; `RunFailed` when the
+    /// model cannot compute on these values; `DeviceLost`.
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>>;
 }
 
