@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use trommel_guest_builder::{Artifact, build, shared_target_dir};
+use trommel_guest_builder::{Artifact, build, rerun_if_changed, shared_target_dir};
 
 const BUNDLED: [&str; 1] = ["spam-text"];
 const PREBUILT: &str = "TROMMEL_PREBUILT_DETECTORS";
@@ -60,22 +60,8 @@ fn built(out_dir: &Path, detector: &str) -> Result<PathBuf, String> {
     let workspace = manifest_dir
         .parent()
         .ok_or("the host crate stands in its workspace")?;
-    for source in [
-        "wit",
-        "Cargo.toml",
-        "Cargo.lock",
-        "guest-models/sdk",
-        "guest-models/builder",
-    ] {
-        println!(
-            "cargo::rerun-if-changed={}",
-            workspace.join(source).display()
-        );
-    }
-    let guest = workspace.join("guest-models").join(detector);
-    for source in ["src", "Cargo.toml"] {
-        println!("cargo::rerun-if-changed={}", guest.join(source).display());
-    }
+    let own = ["src", "Cargo.toml"].map(|source| format!("guest-models/{detector}/{source}"));
+    rerun_if_changed(workspace, &own.each_ref().map(String::as_str));
     let mut files = build(
         workspace,
         &shared_target_dir(out_dir),

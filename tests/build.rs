@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use trommel_guest_builder::{Artifact, build, shared_target_dir};
+use trommel_guest_builder::{Artifact, build, rerun_if_changed, shared_target_dir};
 
 fn main() {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -13,19 +13,7 @@ fn main() {
     let workspace = manifest_dir
         .parent()
         .expect("the tests stand in their workspace");
-    for source in [
-        "wit",
-        "Cargo.toml",
-        "Cargo.lock",
-        "guest-models/sdk",
-        "guest-models/builder",
-        "guest-models/misbehaving",
-    ] {
-        println!(
-            "cargo::rerun-if-changed={}",
-            workspace.join(source).display()
-        );
-    }
+    rerun_if_changed(workspace, &["guest-models/misbehaving"]);
     let guests = guests(&workspace.join("guest-models/misbehaving/guests"));
     let names: Vec<&str> = guests.iter().map(String::as_str).collect();
     let target_dir = shared_target_dir(&out_dir);

@@ -67,6 +67,25 @@ pub fn build(
     Ok(files)
 }
 
+/// What every guest's build stands on, below the workspace.
+const SHARED_SOURCES: [&str; 5] = [
+    "wit",
+    "Cargo.toml",
+    "Cargo.lock",
+    "guest-models/sdk",
+    "guest-models/builder",
+];
+
+/// Tells cargo to run the build script again when what every guest stands on
+/// changes, or one of the guests' own `sources`, named below the workspace.
+#[expect(clippy::print_stdout, reason = "how a build script speaks to cargo")]
+pub fn rerun_if_changed(workspace: &Path, sources: &[&str]) {
+    for source in SHARED_SOURCES.iter().chain(sources) {
+        let source = workspace.join(source);
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+}
+
 /// The nested target directory beside the outer one, found from a build
 /// script's `OUT_DIR`, so that all build scripts of a checkout share it.
 pub fn shared_target_dir(out_dir: &Path) -> PathBuf {
