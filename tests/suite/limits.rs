@@ -183,6 +183,16 @@ async fn the_items_deadline_ends_a_call_before_its_own_does() {
 }
 
 #[tokio::test]
+async fn a_guest_that_was_hardly_let_run_is_not_to_blame_for_the_time() {
+    let sandbox = Sandbox::new(component("scripted"), Limits::DEFAULT).expect("the guest loads");
+    let item = trommel::item::Item::from_text("a", "spin");
+    let call = sandbox.detect_by(item, Duration::from_millis(4)).await;
+    let fault = call.outcome.unwrap_err();
+    assert!(matches!(fault, Fault::Starved { .. }), "{fault}");
+    assert_eq!(fault.blame(), Blame::Host);
+}
+
+#[tokio::test]
 async fn when_every_place_is_taken_a_call_waits_until_its_deadline_and_is_the_hosts() {
     let options = trommel::engine::EngineOptions {
         max_calls: 1,

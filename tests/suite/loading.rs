@@ -250,6 +250,48 @@ fn a_model_that_is_not_the_one_named_is_refused_with_its_digest() {
 }
 
 #[test]
+fn models_that_together_pass_the_weights_limit_are_refused_before_they_are_read_on() {
+    let folder = PluginFolder::of_guest("noop", &IMPORTS);
+    let large = vec![0; 18 << 20];
+    let digest = |bytes: &[u8]| {
+        trommel_tensor::Digest::of(bytes)
+            .to_string()
+            .replace("sha256:", "")
+    };
+    folder.edit(&digest(&trommel_tests::spam_model()), &digest(&large));
+    folder.edit("[limits]", "[limits]\nweights-mib = 1");
+    folder.write("model.onnx", &large);
+    let error = refused_folder(&folder);
+    assert!(
+        error.contains(
+            "plugin.toml:12: the models so far have 18874368 bytes, the weights' limit is 1048576"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_golden_case_that_could_never_fail_is_refused() {
+    for bounds in [
+        "at-least = nan",
+        "at-least = inf",
+        "at-least = 2.0\nat-most = 1.0",
+        "",
+    ] {
+        let folder = PluginFolder::of_guest("noop", &IMPORTS);
+        let case = format!(
+            "[[golden]]\nname = \"g\"\ntext = \"t\"\nlabel = \"spam\"\n{bounds}\n\n[calibrator]"
+        );
+        folder.edit("[calibrator]", &case);
+        let error = refused_folder(&folder);
+        assert!(
+            error.contains("plugin.toml:25: golden case `g`"),
+            "{bounds}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_label_without_calibrator_is_refused() {
     let folder = PluginFolder::of_guest("noop", &IMPORTS);
     folder.write("calibrator.toml", b"calibrator = []");

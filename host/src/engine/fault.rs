@@ -82,7 +82,9 @@ pub enum Fault {
         budget: Duration,
     },
     /// Time was up before the guest had its fair share of a core.
-    #[error("got {ran:?} of a core within its {budget:?}; the host is overloaded")]
+    #[error(
+        "got {ran:?} of a core within its {budget:?}; send the host less, or give the item more time"
+    )]
     Starved {
         /// How long the guest ran, to the tick.
         ran: Duration,
@@ -90,7 +92,9 @@ pub enum Fault {
         budget: Duration,
     },
     /// Time was up while the guest waited for the host.
-    #[error("its {budget:?} were up while it waited for {waited_for}")]
+    #[error(
+        "its {budget:?} were up while it waited for {waited_for}; send the host less, or give the item more time"
+    )]
     TimedOut {
         /// What it waited for.
         waited_for: &'static str,
