@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
-use trommel_tensor::{Device, Dtype, Graph, Run, Session, Storage, Tensor, TensorError};
+use trommel_tensor::{
+    Device, Dtype, Graph, Preparation, Run, Session, Storage, Tensor, TensorError,
+};
 
-/// Counts runs; see the module.
+/// Counts runs and images; see the module.
 #[derive(Debug)]
 pub struct CountingDevice {
     inner: Arc<dyn Device>,
     n_runs: Arc<AtomicUsize>,
+    n_prepared: AtomicUsize,
 }
 
 impl CountingDevice {
@@ -19,12 +22,18 @@ impl CountingDevice {
         Self {
             inner,
             n_runs: Arc::default(),
+            n_prepared: AtomicUsize::new(0),
         }
     }
 
     /// Runs asked for so far.
     pub fn n_runs(&self) -> usize {
         self.n_runs.load(Ordering::Relaxed)
+    }
+
+    /// Images made into tensors so far.
+    pub fn n_prepared(&self) -> usize {
+        self.n_prepared.load(Ordering::Relaxed)
     }
 }
 
@@ -47,6 +56,11 @@ impl Device for CountingDevice {
             inner: self.inner.session(graph)?,
             n_runs: self.n_runs.clone(),
         }))
+    }
+
+    fn prepare(&self, work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>> {
+        self.n_prepared.fetch_add(1, Ordering::Relaxed);
+        self.inner.prepare(work)
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _, pending};
-use trommel_tensor::{Device, Dtype, Graph, Run, Session, Storage, Tensor, TensorError};
+use trommel_tensor::{
+    Device, Dtype, Graph, Preparation, Run, Session, Storage, Tensor, TensorError,
+};
 
-/// Stores on `inner` and never finishes a run.
+/// Stores on `inner` and never finishes a run or an image.
 #[derive(Debug)]
 pub struct StuckDevice {
     inner: Arc<dyn Device>,
@@ -34,6 +36,10 @@ impl Device for StuckDevice {
 
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
         Ok(Arc::new(StuckSession(graph.clone())))
+    }
+
+    fn prepare(&self, _work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>> {
+        pending().boxed()
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
-use crate::{Account, Dtype, Graph, Tensor, TensorError};
+use crate::{Account, Dtype, Graph, Preparation, Tensor, TensorError};
 
 /// Something that stores tensors and runs graphs.
 pub trait Device: Debug + Send + Sync {
@@ -34,6 +34,12 @@ pub trait Device: Debug + Send + Sync {
     /// either lives. Blocking: not on a caller's executor. `InvalidGraph` when
     /// the device cannot make it ready.
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError>;
+
+    /// Makes an image into a tensor. What it will hold is charged before anything
+    /// waits; dropping the future gives it up. `QuotaExceeded` and
+    /// `UnsupportedDtype` for what was asked; `Overloaded` or `Expired` when it was
+    /// not begun; `DeviceLost`.
+    fn prepare(&self, work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>>;
 }
 
 /// A graph made ready on a device.

@@ -1,6 +1,5 @@
 //! The CPU as a device: tract's optimised plan, on threads of its own.
 
-mod queue;
 mod session;
 
 use std::any::Any;
@@ -10,12 +9,14 @@ use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use tokio::sync::oneshot;
 use tract_onnx::prelude as tract;
 
 use crate::graph::{Digest, chain, panic_message};
-use crate::{Device, Dtype, Graph, Session, Storage, TensorError};
-use queue::Workers;
-use session::CpuSession;
+use crate::{
+    Device, Dtype, Graph, Preparation, QueueFull, Session, Storage, Tensor, TensorError, Workers,
+};
+use session::{CpuSession, check_deadline};
 
 /// How large the CPU device is.
 #[derive(Debug, Clone)]
@@ -46,8 +47,10 @@ pub struct CpuDevice {
 impl CpuDevice {
     /// Starts the threads. Fails when the system gives none.
     pub fn new(options: &CpuOptions) -> Result<Self, TensorError> {
+        let workers = Workers::start("trommel-cpu", options.n_threads, options.max_waiting)
+            .map_err(|error| internal(format!("cannot start a thread: {error}")))?;
         Ok(Self {
-            workers: Arc::new(Workers::start(options)?),
+            workers: Arc::new(workers),
             sessions: Mutex::default(),
         })
     }
@@ -90,6 +93,54 @@ impl Device for CpuDevice {
         sessions.retain(|_, weak| weak.strong_count() > 0);
         sessions.insert(digest, Arc::downgrade(&session));
         Ok(session)
+    }
+
+    fn prepare(&self, work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>> {
+        match self.enqueue(work) {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok(answered) => answer_of(answered).boxed(),
+        }
+    }
+}
+
+impl CpuDevice {
+    fn enqueue(
+        &self,
+        work: Preparation,
+    ) -> Result<oneshot::Receiver<Result<Tensor, TensorError>>, TensorError> {
+        let charge = work.charge()?;
+        let prepare = move || {
+            check_deadline(work.deadline)?;
+            let (dtype, shape) = (work.preprocess.dtype, work.shape());
+            let elements = tract::Tensor::zero_dt(
+                datum_type_of(dtype).expect("no image becomes a bf16 tensor"),
+                &shape,
+            );
+            let mut elements = elements.map_err(|error| internal(chain(&error)))?;
+            work.preprocess
+                .apply(&work.pixels, elements.as_bytes_mut())?;
+            let storage = Arc::new(CpuStorage(Arc::new(elements)));
+            Ok(Tensor::from_storage(dtype, &shape, storage, charge))
+        };
+        self.workers.submit(prepare).map_err(overloaded)
+    }
+}
+
+/// What a thread answers; it has gone when it answers nothing.
+async fn answer_of<T>(
+    answered: oneshot::Receiver<Result<T, TensorError>>,
+) -> Result<T, TensorError> {
+    answered.await.unwrap_or_else(|_| {
+        Err(TensorError::DeviceLost {
+            device: "cpu".to_owned(),
+        })
+    })
+}
+
+fn overloaded(QueueFull { n_waiting }: QueueFull) -> TensorError {
+    TensorError::Overloaded {
+        device: "cpu".to_owned(),
+        n_waiting,
     }
 }
 

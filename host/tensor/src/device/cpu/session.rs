@@ -10,10 +10,9 @@ use tract_onnx::prelude as tract;
 use tract_onnx::prelude::IntoTValue as _;
 use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
-use super::CpuStorage;
-use super::queue::{Job, Workers};
+use super::{CpuStorage, answer_of, overloaded};
 use crate::graph::{Binding, dtype_of, panic_message};
-use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError};
+use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError, Workers};
 
 type Plan = Arc<tract::TypedRunnableModel>;
 
@@ -54,16 +53,12 @@ impl CpuSession {
     ) -> Result<oneshot::Receiver<Result<Vec<Tensor>, TensorError>>, TensorError> {
         let binding = self.graph.bind(run.inputs, &run.outputs)?;
         let working = run.account.charge(self.graph.peak_bytes(&binding)?, 0)?;
-        let (answer, answered) = oneshot::channel();
-        self.workers.push(Box::new(Queued {
-            plan: self.plan.clone(),
-            binding,
-            deadline: run.deadline,
-            account: run.account,
-            working,
-            answer,
-        }))?;
-        Ok(answered)
+        let (plan, account) = (self.plan.clone(), run.account);
+        let compute = move || {
+            check_deadline(run.deadline)?;
+            compute(&plan, binding, working, &account)
+        };
+        self.workers.submit(compute).map_err(overloaded)
     }
 }
 
@@ -75,49 +70,8 @@ impl Session for CpuSession {
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
         match self.enqueue(run) {
             Err(error) => ready(Err(error)).boxed(),
-            Ok(answered) => async {
-                answered.await.unwrap_or_else(|_| {
-                    Err(TensorError::DeviceLost {
-                        device: "cpu".to_owned(),
-                    })
-                })
-            }
-            .boxed(),
+            Ok(answered) => answer_of(answered).boxed(),
         }
-    }
-}
-
-/// One run on its way to a thread.
-struct Queued {
-    plan: Plan,
-    binding: Binding,
-    deadline: Option<Instant>,
-    account: Account,
-    working: Charge,
-    answer: oneshot::Sender<Result<Vec<Tensor>, TensorError>>,
-}
-
-impl Job for Queued {
-    fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
-    }
-
-    fn run(self: Box<Self>) {
-        if !self.is_wanted() {
-            return;
-        }
-        let Self {
-            plan,
-            binding,
-            deadline,
-            account,
-            working,
-            answer,
-        } = *self;
-        let ran =
-            check_deadline(deadline).and_then(|()| compute(&plan, binding, working, &account));
-        // The caller may have given the run up meanwhile.
-        let _ = answer.send(ran);
     }
 }
 
@@ -147,7 +101,7 @@ fn run_failed(what: String) -> TensorError {
     TensorError::RunFailed { what }
 }
 
-fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorError> {
+pub(super) fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorError> {
     let Some(deadline) = deadline else {
         return Ok(());
     };

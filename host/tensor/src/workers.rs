@@ -1,31 +1,39 @@
-//! A bounded queue and the threads that empty it.
+//! A bounded queue and the threads that empty it: for work that would hold up a
+//! caller's executor.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::{io, thread};
 
-use super::CpuOptions;
-use crate::TensorError;
+use tokio::sync::oneshot;
 
 /// How often a thread looks for a next job before it sleeps; some tens of
 /// microseconds on an idle core.
 const N_LOOKS: usize = 64;
 
-/// A run on its way to a thread.
-pub(super) trait Job: Send {
+/// Work on its way to a thread.
+trait Job: Send {
     /// Whether anybody still waits for it.
     fn is_wanted(&self) -> bool;
 
-    /// Runs it. Must not panic.
+    /// Does it. Must not panic.
     fn run(self: Box<Self>);
 }
 
-/// Threads that run jobs in the order given. Jobs left when this is dropped are
-/// dropped unrun.
-pub(super) struct Workers {
+/// Threads that do what they are given, in that order. What is left when this is
+/// dropped is dropped undone.
+pub struct Workers {
     queue: Arc<Queue>,
     max_waiting: usize,
+}
+
+/// The queue holds as much as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull {
+    /// How much that is.
+    pub n_waiting: usize,
 }
 
 #[derive(Default)]
@@ -41,41 +49,69 @@ struct State {
 }
 
 impl Workers {
-    pub(super) fn start(options: &CpuOptions) -> Result<Self, TensorError> {
+    /// Starts `n_threads` threads called `name-0`, `name-1`, …; at most
+    /// `max_waiting` pieces of work wait for one. Fails when the system gives no
+    /// thread.
+    pub fn start(name: &str, n_threads: NonZeroUsize, max_waiting: usize) -> io::Result<Self> {
         let workers = Self {
             queue: Arc::default(),
-            max_waiting: options.max_waiting,
+            max_waiting,
         };
-        for index in 0..options.n_threads.get() {
+        for index in 0..n_threads.get() {
             let queue = workers.queue.clone();
             thread::Builder::new()
-                .name(format!("trommel-cpu-{index}"))
-                .spawn(move || queue.work())
-                .map_err(|error| TensorError::Internal {
-                    device: "cpu".to_owned(),
-                    what: format!("cannot start a thread: {error}"),
-                })?;
+                .name(format!("{name}-{index}"))
+                .spawn(move || queue.work())?;
         }
         Ok(workers)
     }
 
-    /// Queues a job. `Overloaded` when the queue is full of wanted ones.
-    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<(), TensorError> {
+    /// Queues `work`, which must not panic; what it gives comes back through the
+    /// receiver. Dropping the receiver gives it up, unless it has begun. The
+    /// receiver fails when the workers were dropped first.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, QueueFull> {
+        let (answer, answered) = oneshot::channel();
+        self.push(Box::new(Task { work, answer }))?;
+        Ok(answered)
+    }
+
+    /// Queues a job, when the queue is not full of wanted ones.
+    fn push(&self, job: Box<dyn Job>) -> Result<(), QueueFull> {
         let mut state = self.queue.lock();
         if state.jobs.len() >= self.max_waiting {
-            // Given up while they waited for a slow run: they hold no place.
+            // Given up while they waited for a slow one: they hold no place.
             state.jobs.retain(|job| job.is_wanted());
         }
-        if state.jobs.len() >= self.max_waiting {
-            return Err(TensorError::Overloaded {
-                device: "cpu".to_owned(),
-                n_waiting: state.jobs.len(),
-            });
+        let n_waiting = state.jobs.len();
+        if n_waiting >= self.max_waiting {
+            return Err(QueueFull { n_waiting });
         }
         state.jobs.push_back(job);
         drop(state);
         self.queue.changed.notify_one();
         Ok(())
+    }
+}
+
+/// A closure whose result somebody waits for.
+struct Task<F, T> {
+    work: F,
+    answer: oneshot::Sender<T>,
+}
+
+impl<T: Send, F: FnOnce() -> T + Send> Job for Task<F, T> {
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn run(self: Box<Self>) {
+        if self.is_wanted() {
+            // The caller may give it up meanwhile.
+            let _ = self.answer.send((self.work)());
+        }
     }
 }
 
@@ -137,7 +173,6 @@ impl fmt::Debug for Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
     use std::sync::Weak;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -162,12 +197,7 @@ mod tests {
     }
 
     fn workers(max_waiting: usize) -> Workers {
-        let n_threads = NonZeroUsize::MIN;
-        Workers::start(&CpuOptions {
-            n_threads,
-            max_waiting,
-        })
-        .expect("a thread")
+        Workers::start("tested", NonZeroUsize::MIN, max_waiting).expect("a thread")
     }
 
     fn held(wanted: bool) -> (Box<Held>, Sender<()>, Receiver<()>) {
