@@ -210,14 +210,14 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
             "DIR/b/deep.txt: allow",
             "DIR/binary.txt: text is not UTF-8 at byte 3; convert it to UTF-8 first",
             "from-json: allow",
-            "DIR/photo.JPG: nothing in it can be judged (DIR/photo.JPG: images are not judged yet)",
+            "DIR/photo.JPG: nothing in it can be judged (image: no loaded detector reads images)",
             "/no/such/file: cannot be opened: No such file or directory (os error 2)",
         ]
     );
     let mixed = &ran.objects()[3]["unjudged"][0];
     assert_eq!(
         (mixed["name"].as_str(), mixed["reason"].as_str()),
-        (Some("cat.png"), Some("images are not judged yet"))
+        (Some("cat.png"), Some("no loaded detector reads images"))
     );
 }
 

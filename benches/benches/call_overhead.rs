@@ -93,9 +93,14 @@ fn runtime() -> Runtime {
 }
 
 async fn call(sandbox: &Sandbox, item: &Arc<Item>) {
+    let exhibit = Arc::new(sandbox.engine.exhibit_unopened(item));
     let call = sandbox
         .engine
-        .detect(&sandbox.detector, item, deadline(Duration::from_secs(1)))
+        .detect(
+            &sandbox.detector,
+            &exhibit,
+            deadline(Duration::from_secs(1)),
+        )
         .await;
     assert!(call.outcome.is_ok());
 }

@@ -7,9 +7,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::decode::DecodeError;
+use crate::excerpt::{NAME_CHARS, printable};
+
+/// Base64 with or without the `=` at its end: both are met in the wild.
+const STANDARD_INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// What the gateway knows about an item, by name: account age, surface,
 /// language.
@@ -66,16 +79,36 @@ pub enum Content {
         /// Its language.
         language: Option<String>,
     },
-    /// An image: the path or `data:` URI that the caller gave. Not read yet.
+    /// An image, still coded.
     Image {
-        /// The path or URI.
-        source: String,
+        /// Its bytes, or where they are.
+        source: ImageSource,
     },
     /// A link, as given.
     Link {
         /// Where it leads.
         target: String,
     },
+}
+
+/// Where an image comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    /// The bytes of a file, whatever they are: what they hold is looked at when
+    /// the item is judged.
+    Bytes(Arc<[u8]>),
+    /// A path, which nobody has opened. A host refuses it: whoever reads items for
+    /// people who may name files opens them, with [`Item::open_images`].
+    Path(String),
+}
+
+impl fmt::Debug for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Path(path) => write!(f, "Path({path:?})"),
+        }
+    }
 }
 
 /// Which kind a part is: what a detector's manifest says it reads.
@@ -103,13 +136,19 @@ pub struct ItemBounds {
     pub n_embeddings: usize,
     /// Numbers in all embeddings together.
     pub n_embedding_numbers: usize,
+    /// Images. What each of them may hold is said where images are decoded.
+    pub n_images: usize,
+    /// Bytes of all images together, still coded.
+    pub image_bytes: usize,
 }
 
 impl Default for ItemBounds {
     /// 4 MiB of text, 256 parts, 256 attributes, 64 embeddings of 64 Ki
-    /// numbers together.
+    /// numbers together, 16 images of 64 MiB together.
     fn default() -> Self {
         Self {
+            n_images: 16,
+            image_bytes: 64 << 20,
             text_bytes: 4 << 20,
             n_parts: 256,
             n_attributes: 256,
@@ -144,6 +183,31 @@ pub enum IntakeError {
         /// How much there may be.
         most: usize,
     },
+    /// A `data:` URI that holds no image.
+    #[error("image {index} of `images` is no usable data URI: {what}")]
+    DataUri {
+        /// Which of the item's images, counted from 0.
+        index: usize,
+        /// What is wrong with it and how to mend it.
+        what: String,
+    },
+    /// An image was given as a path, and nobody has opened it.
+    #[error(
+        "image `{}` is a path, and no files are opened here; give the image as a data URI",
+        printable(path, NAME_CHARS)
+    )]
+    Unopened {
+        /// The path.
+        path: String,
+    },
+    /// An image part is no image, or larger than it may be.
+    #[error("part {part} is no image that can be judged: {error}")]
+    Image {
+        /// The part's id.
+        part: u32,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
     /// An embedding holds a number that is not finite.
     #[error(
         "embedding `{name}` holds a number that is not finite at index {at}; leave it out or mend it"
@@ -171,7 +235,10 @@ impl Part {
             Content::Text { text, language } => {
                 text.len() + language.as_ref().map_or(0, String::len)
             }
-            // An image's bytes have bounds of their own, where they are read.
+            // Bytes of images have a bound of their own.
+            Content::Image {
+                source: ImageSource::Path(path),
+            } => path.len(),
             Content::Image { .. } => 0,
             Content::Link { target } => target.len(),
         };
@@ -198,11 +265,50 @@ impl Item {
         Ok(Self::from_text(id, text))
     }
 
+    /// An item that is one image, from the bytes of a file.
+    pub fn from_image_bytes(id: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        let mut item = Self {
+            id: id.into(),
+            ..Self::default()
+        };
+        item.push_image(bytes.into());
+        item
+    }
+
+    /// Puts the bytes that `open` gives in place of each image's path. The first
+    /// error that it gives.
+    pub fn open_images<E>(
+        &mut self,
+        mut open: impl FnMut(&str) -> Result<Vec<u8>, E>,
+    ) -> Result<(), E> {
+        for part in &mut self.parts {
+            if let Content::Image { source } = &mut part.content
+                && let ImageSource::Path(path) = source
+            {
+                *source = ImageSource::Bytes(open(path)?.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an image is given as a path that nobody has opened.
+    pub fn has_unopened_images(&self) -> bool {
+        self.parts.iter().any(|part| {
+            matches!(
+                part.content,
+                Content::Image {
+                    source: ImageSource::Path(_)
+                }
+            )
+        })
+    }
+
     /// An item from a JSON object: `id` (text or whole number), and any of
     /// `title`, `text`, `links`, `images`, `language`, `attributes`,
     /// `embeddings`, `received_at_ms`. Other fields are ignored, so that rows of
     /// a labelled set are items too. Parts are counted in the order title,
-    /// text, links, images.
+    /// text, links, images. An image is a `data:` URI, or else a path, which stays
+    /// unopened.
     pub fn from_json(json: &[u8]) -> Result<Self, IntakeError> {
         let raw: RawItem =
             serde_json::from_slice(json).map_err(|error| IntakeError::Json(error.to_string()))?;
@@ -225,7 +331,10 @@ impl Item {
         for target in raw.links.into_iter().flat_map(|few| few.0) {
             item.push("link", Content::Link { target });
         }
-        for source in raw.images.into_iter().flat_map(|few| few.0) {
+        let images = raw.images.into_iter().flat_map(|few| few.0);
+        for (index, given) in images.enumerate() {
+            let source =
+                ImageSource::parse(given).map_err(|what| IntakeError::DataUri { index, what })?;
             item.push("image", Content::Image { source });
         }
         if item.parts.is_empty() {
@@ -234,7 +343,13 @@ impl Item {
         Ok(item)
     }
 
-    fn push_text(&mut self, name: &str, text: String, language: Option<String>) {
+    /// Adds an image part, named `image`.
+    pub(crate) fn push_image(&mut self, bytes: Arc<[u8]>) {
+        let source = ImageSource::Bytes(bytes);
+        self.push("image", Content::Image { source });
+    }
+
+    pub(crate) fn push_text(&mut self, name: &str, text: String, language: Option<String>) {
         self.push(name, Content::Text { text, language });
     }
 
@@ -258,7 +373,16 @@ impl Item {
             + self.attributes.iter().map(attribute_bytes).sum::<usize>()
             + self.embeddings.keys().map(String::len).sum::<usize>();
         let numbers = self.embeddings.values().map(Vec::len).sum();
+        let image_bytes = self.parts.iter().map(|part| match &part.content {
+            Content::Image {
+                source: ImageSource::Bytes(bytes),
+            } => bytes.len(),
+            _ => 0,
+        });
+        let n_images = self.part_ids(PartKind::Image).count();
         within("parts", self.parts.len(), bounds.n_parts)?;
+        within("images", n_images, bounds.n_images)?;
+        within("bytes of images", image_bytes.sum(), bounds.image_bytes)?;
         within("attributes", self.attributes.len(), bounds.n_attributes)?;
         within("bytes of text", text_bytes, bounds.text_bytes)?;
         within("embeddings", self.embeddings.len(), bounds.n_embeddings)?;
@@ -312,6 +436,38 @@ struct RawItem {
     #[serde(default)]
     embeddings: BTreeMap<String, Vec<f32>>,
     received_at_ms: Option<u64>,
+}
+
+impl ImageSource {
+    /// A `data:` URI as its bytes, anything else as a path; or what is wrong with
+    /// the URI.
+    fn parse(given: String) -> Result<Self, String> {
+        // Schemes are of any case (RFC 3986, section 3.1).
+        let is_data = given
+            .get(..5)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+        if !is_data {
+            return Ok(Self::Path(given));
+        }
+        let (head, data) = given[5..]
+            .split_once(',')
+            .ok_or("it has no comma before its data")?;
+        let mut properties = head.split(';');
+        let media_type = properties.next().unwrap_or("").trim().to_ascii_lowercase();
+        if !media_type.starts_with("image/") {
+            return Err(format!(
+                "its type is `{}`; give `image/…`",
+                printable(&media_type, NAME_CHARS)
+            ));
+        }
+        if !properties.any(|property| property.trim().eq_ignore_ascii_case("base64")) {
+            return Err("it is not base64; write `data:image/…;base64,…`".to_owned());
+        }
+        let bytes = STANDARD_INDIFFERENT
+            .decode(data.trim())
+            .map_err(|error| format!("its base64 does not decode: {error}"))?;
+        Ok(Self::Bytes(bytes.into()))
+    }
 }
 
 /// Elements of a list in an item at most; bounds proper are checked later.

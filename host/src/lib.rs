@@ -12,6 +12,7 @@
 //! stand anywhere along the street.
 
 pub mod calibrator;
+pub mod decode;
 pub mod engine;
 pub mod excerpt;
 pub mod item;

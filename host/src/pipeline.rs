@@ -16,8 +16,8 @@ use futures_util::future::join_all;
 pub use build::{BuildError, HostBuilder};
 pub use judgement::{Degraded, Judgement, Lineup, Timings, Unjudged};
 
-use crate::engine::{Call, Engine, LogLine, RawSignal, now};
-use crate::item::{IntakeError, Item, ItemBounds, Part};
+use crate::engine::{Call, Engine, Exhibit, Findings, LogLine, RawSignal, now};
+use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
 use crate::policy::{DetectorState, Facts, Policy};
 use crate::registry::Loaded;
 use crate::signal::{DetectorId, Signal};
@@ -70,10 +70,11 @@ impl Host {
             .iter()
             .filter(|loaded| asks(loaded, item))
             .collect();
+        let exhibit = Arc::new(self.exhibit(item, &asked, by).await?);
         let calls = join_all(
             asked
                 .iter()
-                .map(|loaded| self.engine.detect(&loaded.detector, item, by)),
+                .map(|loaded| self.engine.detect(&loaded.detector, &exhibit, by)),
         );
         let mut report = Report::default();
         for (loaded, call) in asked.iter().zip(calls.await) {
@@ -85,6 +86,7 @@ impl Host {
             signals: &report.signals,
             detectors: &states,
         });
+        let (decode, preprocess) = exhibit.spent_on_images();
         Ok(Judgement {
             id: item.id.clone(),
             verdict,
@@ -99,9 +101,27 @@ impl Host {
             ),
             timings: Timings {
                 detectors: report.took,
+                decode,
+                preprocess,
+                model: report.modelling,
                 total: start.elapsed(),
             },
         })
+    }
+
+    /// An item's images are opened when a detector that is asked reads images.
+    async fn exhibit(
+        &self,
+        item: &Arc<Item>,
+        asked: &[&Loaded],
+        by: Instant,
+    ) -> Result<Exhibit, IntakeError> {
+        let reads_images = |loaded: &&Loaded| loaded.detector.reads().contains(&PartKind::Image);
+        if asked.iter().any(reads_images) {
+            self.engine.exhibit(item, by).await
+        } else {
+            Ok(self.engine.exhibit_unopened(item))
+        }
     }
 
     /// Runs every detector's golden cases and names those that fail. A host
@@ -109,13 +129,10 @@ impl Host {
     pub async fn verify(&self) -> Result<(), Vec<String>> {
         let mut failed = Vec::new();
         for loaded in &self.detectors {
-            for golden in &loaded.golden {
-                let item = Arc::new(Item::from_text(&golden.name, &golden.text));
-                let call = self
-                    .engine
-                    .detect(&loaded.detector, &item, now() + self.deadline)
-                    .await;
-                let score = call.outcome.map(|findings| {
+            for case in &loaded.golden {
+                let golden = &case.golden;
+                let outcome = self.golden_outcome(loaded, &case.item).await;
+                let score = outcome.map(|findings| {
                     let of_label = |signal: &&RawSignal| signal.label.as_str() == golden.label;
                     findings
                         .signals
@@ -132,7 +149,7 @@ impl Host {
                     }
                     Ok(Some(_)) => continue,
                     Ok(None) => "gets no score".to_owned(),
-                    Err(fault) => fault.to_string(),
+                    Err(wrong) => wrong,
                 };
                 failed.push(format!(
                     "golden case `{}` of detector `{}`, label `{}`: {wrong}",
@@ -147,6 +164,20 @@ impl Host {
         } else {
             Err(failed)
         }
+    }
+
+    /// What a detector finds in a golden case, or why it finds nothing.
+    async fn golden_outcome(&self, loaded: &Loaded, item: &Arc<Item>) -> Result<Findings, String> {
+        let by = now() + self.deadline;
+        let exhibit = self.exhibit(item, &[loaded], by).await;
+        let exhibit = Arc::new(exhibit.map_err(|error| error.to_string())?);
+        let call = self.engine.detect(&loaded.detector, &exhibit, by).await;
+        call.outcome.map_err(|fault| fault.to_string())
+    }
+
+    /// What decides.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The loaded detectors, in the order they were given.
@@ -194,6 +225,7 @@ struct Report {
     signals: Vec<Signal>,
     degraded: Vec<Degraded>,
     took: BTreeMap<DetectorId, Duration>,
+    modelling: Duration,
 }
 
 impl Report {
@@ -201,6 +233,7 @@ impl Report {
         let id = loaded.detector.id();
         log_lines(id, &call);
         self.took.insert(id.clone(), call.took);
+        self.modelling += call.modelling;
         let findings = match call.outcome {
             Ok(findings) => findings,
             Err(fault) => {

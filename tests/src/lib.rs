@@ -4,6 +4,7 @@
 pub mod counting;
 pub mod guests;
 pub mod onnx;
+pub mod pictures;
 pub mod plugin;
 pub mod sandbox;
 pub mod stuck;

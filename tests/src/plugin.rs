@@ -75,6 +75,13 @@ impl PluginFolder {
         folder
     }
 
+    /// The same, and the manifest says that it reads `kinds`, a TOML list.
+    #[must_use]
+    pub fn reading(self, kinds: &str) -> Self {
+        self.edit("reads = [\"text\"]", &format!("reads = {kinds}"));
+        self
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         self.0.path()

@@ -46,7 +46,7 @@ impl Sandbox {
             revision: RevisionId::new([7; 32]),
             component: engine.compile(component)?,
             labels: ["spam".into()].into(),
-            reads: vec![PartKind::Text],
+            reads: vec![PartKind::Text, PartKind::Image],
             models: vec![ModelParts {
                 name: "spam".to_owned(),
                 graph: engine.graph("spam", &spam_model())?,
@@ -58,15 +58,28 @@ impl Sandbox {
     }
 
     /// Shows it one item, within 10 s.
+    ///
+    /// # Panics
+    ///
+    /// As [`Sandbox::detect_by`].
     pub async fn detect(&self, item: Item) -> Call {
         self.detect_by(item, Duration::from_secs(10)).await
     }
 
     /// Shows it one item that must be done within `time`.
+    ///
+    /// # Panics
+    ///
+    /// When an image of the item is none.
     pub async fn detect_by(&self, item: Item, time: Duration) -> Call {
-        self.engine
-            .detect(&self.detector, &Arc::new(item), deadline(time))
-            .await
+        let by = deadline(time);
+        let item = Arc::new(item);
+        let exhibit = match item.has_unopened_images() {
+            true => Ok(self.engine.exhibit_unopened(&item)),
+            false => self.engine.exhibit(&item, by).await,
+        };
+        let exhibit = Arc::new(exhibit.expect("images that are images"));
+        self.engine.detect(&self.detector, &exhibit, by).await
     }
 
     /// Shows it one text.

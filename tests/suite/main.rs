@@ -6,6 +6,7 @@
 )]
 
 mod cache;
+mod images;
 mod limits;
 mod loading;
 mod misbehaving;

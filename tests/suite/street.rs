@@ -142,7 +142,7 @@ async fn a_part_that_nobody_reads_is_named() {
     };
     assert_eq!(
         (unjudged.part, unjudged.name.as_str(), unjudged.reason),
-        (1, "cat.jpg", "images are not judged yet")
+        (1, "cat.jpg", "no loaded detector reads images")
     );
 
     let item = Item::from_json(br#"{"id":"i","images":["cat.jpg"]}"#).unwrap();

@@ -10,15 +10,19 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 12] = [
+const DRAWING: [(&str, &[&str]); 13] = [
     ("excerpt", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
-    ("item", &[]),
+    ("decode", &["excerpt"]),
+    ("item", &["decode", "excerpt"]),
     ("signal", &["revision"]),
     ("calibrator", &["signal", "toml_text"]),
     ("policy", &["excerpt", "item", "signal", "toml_text"]),
-    ("engine", &["excerpt", "item", "signal", "revision"]),
+    (
+        "engine",
+        &["decode", "excerpt", "item", "signal", "revision"],
+    ),
     (
         "registry",
         &[

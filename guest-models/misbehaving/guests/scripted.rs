@@ -3,7 +3,10 @@
 //! `tests/cases/limits.toml`.
 
 use trommel_sdk::log::{Level, write};
-use trommel_sdk::{Code, Detector, Dtype, Failure, Findings, Item, Model, Tensor, settings};
+use trommel_sdk::{
+    Code, Colors, Detector, Dtype, Failure, Filter, Findings, Image, Item, Layout, Model,
+    Preprocess, Tensor, settings,
+};
 
 struct Scripted;
 
@@ -28,6 +31,7 @@ struct Held {
     memory: Vec<Vec<u8>>,
     tensors: Vec<Tensor>,
     models: Vec<Model>,
+    images: Vec<Image>,
 }
 
 fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Result<(), Failure> {
@@ -148,6 +152,25 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
                 findings.note(signal, &format!("{name} {embedding:?}"));
             }
         }
+        "image" => {
+            let signal = findings.signal("spam", 0.0);
+            for note in image(item, words)? {
+                findings.note(signal, &note);
+            }
+        }
+        "images" => {
+            for _ in 0..n(2) {
+                let part = words[1].parse().expect("a part");
+                held.images.push(item.image(part)?);
+            }
+        }
+        "again" => {
+            for _ in 0..n(2) {
+                let image = item.image(words[1].parse().expect("a part"))?;
+                held.tensors
+                    .push(image.to_tensor(&preprocess(&words[3..]))?);
+            }
+        }
         "setting" => {
             let signal = findings.signal("spam", 0.0);
             findings.note(signal, &format!("{:?}", settings::text(words[1])));
@@ -176,6 +199,74 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
         other => panic!("no such command: {other}"),
     }
     Ok(())
+}
+
+/// What an image says of itself, and what a tensor of it holds.
+fn image(item: &Item, words: &[&str]) -> Result<[String; 3], Failure> {
+    let image = item.image(words[1].parse().expect("a part"))?;
+    let (width, height) = (image.width(), image.height());
+    let tensor = image.to_tensor(&preprocess(&words[2..]))?;
+    let (dtype, shape) = (tensor.dtype(), tensor.shape());
+    Ok([
+        format!("{:?} {width}x{height} {}", image.format(), image.n_bytes()),
+        format!("{dtype:?} {shape:?}"),
+        match dtype {
+            Dtype::U8 => format!("{:?}", tensor.read::<u8>()?),
+            Dtype::F32 => format!("{:?}", tensor.read::<f32>()?),
+            _ => format!("{:?}", tensor.read_bytes()?),
+        },
+    ])
+}
+
+/// Settings written like `crop=2,3` and `filter=box`.
+fn preprocess(settings: &[&str]) -> Preprocess {
+    settings.iter().fold(Preprocess::new(), |how, setting| {
+        let (key, value) = setting.split_once('=').expect("a key and a value");
+        let f: Vec<f32> = match key {
+            "filter" | "colors" | "layout" | "dtype" => Vec::new(),
+            _ => value
+                .split(',')
+                .map(|number| number.parse().expect("a number"))
+                .collect(),
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "sizes"
+        )]
+        let n = |index: usize| f[index] as u32;
+        match key {
+            "stretch" => how.stretch(n(0), n(1)),
+            "crop" => how.crop(n(0), n(1)),
+            "fit" => how.fit(n(0), n(1)),
+            "letterbox" => how.letterbox(n(0), n(1), [9, 8, 7]),
+            "region" => how.region(f[0], f[1], f[2], f[3]),
+            "scale" => how.scale(f[0]),
+            "mean" => how.mean(&f),
+            "deviation" => how.deviation(&f),
+            "filter" => how.filter(match value {
+                "nearest" => Filter::Nearest,
+                "box" => Filter::Box,
+                other => panic!("no such filter: {other}"),
+            }),
+            "colors" => how.colors(match value {
+                "bgr" => Colors::Bgr,
+                "gray" => Colors::Gray,
+                other => panic!("no such colors: {other}"),
+            }),
+            "layout" => how.layout(match value {
+                "nhwc" => Layout::Nhwc,
+                other => panic!("no such layout: {other}"),
+            }),
+            "dtype" => how.dtype(match value {
+                "u8" => Dtype::U8,
+                "f16" => Dtype::F16,
+                "i64" => Dtype::I64,
+                other => panic!("no such dtype: {other}"),
+            }),
+            other => panic!("no such setting: {other}"),
+        }
+    })
 }
 
 #[expect(unconditional_recursion, reason = "it is there to recurse")]

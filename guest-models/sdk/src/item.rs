@@ -1,7 +1,7 @@
 //! The item under judgement, as a detector reads it.
 
 use crate::bindings::trommel::detector::content;
-use crate::{Failure, Tensor};
+use crate::{Failure, Image, Tensor};
 
 /// Names one part of an item; counted from 0 in the order given.
 pub type PartId = u32;
@@ -52,6 +52,11 @@ impl Item {
     /// The target of a link part, as given.
     pub fn link(&self, part: PartId) -> Result<String, Failure> {
         Ok(self.0.link(part)?)
+    }
+
+    /// An image part. The host decodes it when a tensor is asked for.
+    pub fn image(&self, part: PartId) -> Result<Image, Failure> {
+        Ok(Image(self.0.image(part)?))
     }
 
     /// What the caller calls a part: `title`, `body`, …; may be empty.

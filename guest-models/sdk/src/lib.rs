@@ -37,6 +37,7 @@ mod alloc;
 mod bindings;
 mod failure;
 mod findings;
+mod image;
 mod item;
 pub mod log;
 pub mod settings;
@@ -44,6 +45,7 @@ mod tensor;
 
 pub use failure::{Code, Failure};
 pub use findings::{Findings, SignalRef};
+pub use image::{Colors, Filter, Format, Image, Layout, Preprocess};
 pub use item::{Item, PartId};
 pub use tensor::{Dimension, Dtype, Element, Model, Port, Tensor};
 

@@ -10,12 +10,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
+use trommel::item::{Item, ItemBounds, PartKind};
 use trommel::policy::{Action, Policy};
 use trommel::registry::CompileCache;
 use trommel::{Host, Judgement};
 
-use super::input::{Input, Sources, read};
+use super::input::{Input, Sources, open_images, read};
 use super::output::{Answer, Format, Printer, shown};
 use super::{Colour, Exit};
 
@@ -24,6 +26,9 @@ const INPUTS_PER_TASK: usize = 16;
 
 /// Tasks at once, for each core.
 const TASKS_PER_CORE: usize = 4;
+
+/// Items with images that are judged at once, for each core.
+const IMAGES_PER_CORE: usize = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +47,7 @@ judged (each is named; this also when --fail-on matched).";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArguments {
-    /// Text files, .json and .jsonl files, folders, or `-` for JSON lines.
+    /// Text and image files, .json and .jsonl files, folders, or `-` for JSON lines.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Judge this text; may be given more than once.
@@ -76,7 +81,7 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     if arguments.paths.is_empty() && arguments.text.is_empty() {
         bail!("nothing to judge; give a file, a folder, --text TEXT, or - for JSON lines");
     }
-    let host = Arc::new(host(arguments)?);
+    let judge = Arc::new(Judge::new(host(arguments)?));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_time()
         // Looked at often, so that a model's answer is not kept waiting behind
@@ -86,7 +91,7 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         .build()
         .context("cannot start the worker threads")?;
     runtime.block_on(async {
-        if let Err(failed) = host.verify().await {
+        if let Err(failed) = judge.host.verify().await {
             bail!(
                 "a detector does not answer as its manifest says:\n  {}",
                 failed.join("\n  ")
@@ -96,7 +101,7 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
             paths: arguments.paths.clone(),
             texts: arguments.text.clone(),
         })?;
-        judge_all(arguments, &host, inputs).await
+        judge_all(arguments, &judge, inputs).await
     })
 }
 
@@ -133,7 +138,7 @@ fn check_device(device: &str) -> anyhow::Result<()> {
 /// Judges inputs concurrently and shows them in the order they came.
 async fn judge_all(
     arguments: &CheckArguments,
-    host: &Arc<Host>,
+    judge: &Arc<Judge>,
     mut inputs: Receiver<Input>,
 ) -> anyhow::Result<Exit> {
     // A task judges the few inputs that are there, so that the cost of waking
@@ -144,16 +149,19 @@ async fn judge_all(
         Poll::Ready((n_ready > 0).then_some(some))
     });
     let judging = inputs.map(|some| {
-        let host = host.clone();
+        let judge = judge.clone();
         tokio::spawn(async move {
-            let judging = stream::iter(some).map(|input| judge(&host, input));
+            let judging = stream::iter(some).map(|input| judge.judge(input));
             judging.buffered(INPUTS_PER_TASK).collect::<Vec<_>>().await
         })
     });
     let n_tasks = TASKS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from);
     let mut answers = judging.buffered(n_tasks);
     let coloured = arguments.color.on_stdout();
-    let mut printer = Printer::new(BufWriter::new(stdout()), arguments.format, coloured);
+    let acted_on = judge.host.policy().labels();
+    let acted_on = acted_on.map(|(label, _)| label.clone()).collect();
+    let out = BufWriter::new(stdout());
+    let mut printer = Printer::new(out, arguments.format, coloured, acted_on);
     let progress = progress();
     let mut summary = Summary::default();
     loop {
@@ -181,37 +189,75 @@ async fn judge_all(
     Ok(summary.exit(arguments.fail_on))
 }
 
-async fn judge(host: &Host, input: Input) -> Answer {
-    let (place, item) = input.into_item();
-    let item = match item {
-        Ok(item) => Arc::new(item),
-        Err(error) => {
-            return Answer::Unjudged {
-                id: place.clone(),
-                place,
-                error,
+/// The host, and places for items that take long.
+struct Judge {
+    host: Host,
+    /// An item's time begins when it is shown to the host. Images take so long that
+    /// many at once would all come late, so few begin.
+    image_places: Semaphore,
+}
+
+impl Judge {
+    fn new(host: Host) -> Self {
+        let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            host,
+            image_places: Semaphore::new(IMAGES_PER_CORE * n_cores),
+        }
+    }
+
+    async fn judge(&self, input: Input) -> Answer {
+        let (place, item, _room) = input.into_item();
+        let unjudged = |id, place, error| Answer::Unjudged { id, place, error };
+        let mut item = match item {
+            Ok(item) => item,
+            Err(error) => return unjudged(place.clone(), place, error),
+        };
+        let _place = match item.part_ids(PartKind::Image).next() {
+            Some(_) => self.image_places.acquire().await.ok(),
+            None => None,
+        };
+        if self.reads_images() && item.has_unopened_images() {
+            item = match opened(item).await {
+                Ok(item) => item,
+                Err((id, error)) => return unjudged(id, place, error),
             };
         }
-    };
-    let error = match host.check(&item).await {
-        Err(error) => error.to_string(),
-        Ok(judgement) if judgement.is_unseen() => unseen(&judgement),
-        Ok(judgement) => return Answer::Judged(Box::new(judgement), item),
-    };
-    Answer::Unjudged {
-        id: item.id.clone(),
-        place,
-        error,
+        let item = Arc::new(item);
+        let error = match self.host.check(&item).await {
+            Err(error) => error.to_string(),
+            Ok(judgement) if judgement.is_unseen() => unseen(&judgement),
+            Ok(judgement) => return Answer::Judged(Box::new(judgement), item),
+        };
+        unjudged(item.id.clone(), place, error)
+    }
+
+    fn reads_images(&self) -> bool {
+        let mut detectors = self.host.detectors();
+        detectors.any(|detector| detector.reads().contains(&PartKind::Image))
+    }
+}
+
+/// The item with its images read, or its id and why not.
+async fn opened(mut item: Item) -> Result<Item, (String, String)> {
+    let id = item.id.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        open_images(&mut item, &ItemBounds::default()).map(|()| item)
+    });
+    match opening.await {
+        Ok(opened) => opened.map_err(|error| (id, error)),
+        Err(error) => Err((id, format!("its images could not be read: {error}"))),
     }
 }
 
 /// Why nothing of an item was judged, part by part.
 fn unseen(judgement: &Judgement) -> String {
     let parts = judgement.unjudged.iter();
-    let parts: Vec<String> = parts
-        .map(|part| format!("{}: {}", part.name, part.reason))
-        .collect();
-    format!("nothing in it can be judged ({})", parts.join("; "))
+    let parts = parts.map(|part| format!("{}: {}", part.name, part.reason));
+    let degraded = judgement.degraded.iter();
+    let degraded = degraded.map(|degraded| format!("{}: {}", degraded.detector, degraded.reason));
+    let why: Vec<String> = parts.chain(degraded).collect();
+    format!("nothing in it can be judged ({})", why.join("; "))
 }
 
 /// What the exit code depends on.

@@ -7,13 +7,25 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use trommel::item::{Content, Item, Part};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trommel::item::{Item, ItemBounds, PartKind};
 use walkdir::WalkDir;
 
 /// Bytes of the longest file or line taken; text bounds are tighter still.
 const MAX_BYTES: u64 = 16 << 20;
+
+/// Bytes of inputs that were read and are not judged yet. More than any one has.
+const MAX_HELD_BYTES: usize = 128 << 20;
+
+/// What held bytes are counted in.
+const HELD_UNIT: usize = 1 << 10;
+
+/// Bytes of the longest image file taken.
+const MAX_IMAGE_BYTES: u64 = 32 << 20;
 
 /// Inputs that wait to be judged.
 const MAX_WAITING: usize = 64;
@@ -24,6 +36,8 @@ pub(super) struct Input {
     pub(super) place: String,
     /// What it holds.
     pub(super) content: Result<Raw, String>,
+    /// Room for its bytes, until it is judged.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// An input's content, not yet parsed: that is done by many at once.
@@ -32,36 +46,51 @@ pub(super) enum Raw {
     Text(Vec<u8>),
     /// A JSON object: a line or a file.
     Json(Vec<u8>),
-    /// An image file, not read yet.
-    Image,
+    /// A file that is named as an image.
+    Image(Vec<u8>),
+}
+
+impl Raw {
+    fn n_bytes(&self) -> usize {
+        match self {
+            Self::Text(bytes) | Self::Json(bytes) | Self::Image(bytes) => bytes.len(),
+        }
+    }
 }
 
 impl Input {
-    /// The item, or what is wrong with the input.
-    pub(super) fn into_item(self) -> (String, Result<Item, String>) {
+    /// The item, or what is wrong with the input. Images that a JSON object names by
+    /// their paths are not opened yet.
+    pub(super) fn into_item(self) -> (String, Result<Item, String>, OwnedSemaphorePermit) {
         let place = self.place;
         let item = self.content.and_then(|raw| match raw {
             Raw::Text(bytes) => {
                 Item::from_text_bytes(place.clone(), bytes).map_err(|error| error.to_string())
             }
             Raw::Json(bytes) => Item::from_json(&bytes).map_err(|error| error.to_string()),
-            Raw::Image => Ok(image(&place)),
+            Raw::Image(bytes) => Ok(Item::from_image_bytes(place.clone(), bytes)),
         });
-        (place, item)
+        (place, item, self.room)
     }
 }
 
-fn image(path: &str) -> Item {
-    Item {
-        id: path.to_owned(),
-        parts: vec![Part {
-            name: "image".to_owned(),
-            content: Content::Image {
-                source: path.to_owned(),
-            },
-        }],
-        ..Item::default()
+/// Reads the images that an item names by their paths, seen from the working
+/// directory, as far as its bounds allow. Blocking.
+pub(super) fn open_images(item: &mut Item, bounds: &ItemBounds) -> Result<(), String> {
+    let n_images = item.part_ids(PartKind::Image).count();
+    if n_images > bounds.n_images {
+        let most = bounds.n_images;
+        return Err(format!(
+            "the item holds {n_images} images, at most {most} are taken; split it"
+        ));
     }
+    let mut left = bounds.image_bytes as u64;
+    item.open_images(|path| {
+        let bytes =
+            whole(Path::new(path), left).map_err(|error| format!("image {path} {error}"))?;
+        left -= bytes.len() as u64;
+        Ok(bytes)
+    })
 }
 
 /// Where inputs come from.
@@ -72,18 +101,25 @@ pub(super) struct Sources {
     pub(super) texts: Vec<String>,
 }
 
-/// Starts reading; the receiver ends with the last input.
+/// Starts reading; the receiver ends with the last input. Within a tokio runtime.
 pub(super) fn read(sources: Sources) -> io::Result<Receiver<Input>> {
     let (send, receive) = channel(MAX_WAITING);
+    let reader = Reader {
+        send,
+        room: Arc::new(Semaphore::new(MAX_HELD_BYTES / HELD_UNIT)),
+        runtime: Handle::current(),
+    };
     std::thread::Builder::new()
         .name("trommel-input".to_owned())
         // An error is a receiver that has gone: nobody wants more.
-        .spawn(move || Reader { send }.read(sources).unwrap_or_default())?;
+        .spawn(move || reader.read(sources).unwrap_or_default())?;
     Ok(receive)
 }
 
 struct Reader {
     send: Sender<Input>,
+    room: Arc<Semaphore>,
+    runtime: Handle,
 }
 
 /// The receiver has gone.
@@ -113,8 +149,16 @@ impl Reader {
     }
 
     fn put(&self, place: String, content: Result<Raw, String>) -> Sent {
+        let n_bytes = content.as_ref().map_or(0, Raw::n_bytes);
+        let n_units = u32::try_from(n_bytes.div_ceil(HELD_UNIT)).expect("inputs are bounded");
+        let room = self.room.clone().acquire_many_owned(n_units);
+        let room = self.runtime.block_on(room).map_err(|_| Gone)?;
         self.send
-            .blocking_send(Input { place, content })
+            .blocking_send(Input {
+                place,
+                content,
+                room,
+            })
             .map_err(|_| Gone)
     }
 
@@ -146,14 +190,14 @@ impl Reader {
             .unwrap_or("");
         match extension.to_ascii_lowercase().as_str() {
             "jpg" | "jpeg" | "png" | "gif" | "webp" | "bmp" => {
-                self.put(place, open(path).map(|_| Raw::Image))
+                self.put(place, whole(path, MAX_IMAGE_BYTES).map(Raw::Image))
             }
             "jsonl" | "ndjson" => match open(path) {
                 Ok(file) => self.lines(&place, BufReader::new(file)),
                 Err(error) => self.put(place, Err(error)),
             },
-            "json" => self.put(place, whole(path).map(Raw::Json)),
-            _ => self.put(place, whole(path).map(Raw::Text)),
+            "json" => self.put(place, whole(path, MAX_BYTES).map(Raw::Json)),
+            _ => self.put(place, whole(path, MAX_BYTES).map(Raw::Text)),
         }
     }
 
@@ -196,12 +240,14 @@ fn open(path: &Path) -> Result<File, String> {
     }
 }
 
-fn whole(path: &Path) -> Result<Vec<u8>, String> {
+fn whole(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    let read = open(path)?.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("has more than {MAX_BYTES} bytes; split it"));
+    if bytes.len() as u64 > most {
+        return Err(format!(
+            "has more than {most} bytes; split it or make it smaller"
+        ));
     }
     Ok(bytes)
 }

@@ -1,5 +1,6 @@
 //! What `check` shows: a table for people, JSON for programs.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use trommel::Judgement;
 use trommel::excerpt::printable;
 use trommel::item::Item;
 use trommel::policy::Action;
-use trommel::signal::{Evidence, Signal};
+use trommel::signal::{Evidence, Label, Probability, Signal};
 
 /// How judgements are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,6 +44,8 @@ pub(super) struct Printer<W> {
     out: W,
     format: Format,
     coloured: bool,
+    /// The labels that the policy acts on.
+    acted_on: BTreeSet<Label>,
     n_written: usize,
 }
 
@@ -55,12 +58,16 @@ struct Unjudged<'a> {
 /// Width of the evidence shown in a table.
 const EXCERPT_CHARS: usize = 48;
 
+/// The probability from which a reason is shown.
+const LIKELY: f64 = 0.5;
+
 impl<W: Write> Printer<W> {
-    pub(super) fn new(out: W, format: Format, coloured: bool) -> Self {
+    pub(super) fn new(out: W, format: Format, coloured: bool, acted_on: BTreeSet<Label>) -> Self {
         Self {
             out,
             format,
             coloured,
+            acted_on,
             n_written: 0,
         }
     }
@@ -125,11 +132,12 @@ impl<W: Write> Printer<W> {
     }
 
     fn judged(&mut self, judgement: &Judgement, item: &Item) -> io::Result<()> {
-        let strongest = strongest(judgement);
+        let strongest = self.strongest(judgement);
         let label = strongest.map_or_else(String::new, |signal| {
             format!("{} {:.2}", signal.label, signal.probability.get())
         });
-        let evidence = strongest.map_or_else(String::new, |signal| excerpt(signal, item));
+        let evidence =
+            strongest.map_or_else(String::new, |signal| excerpt(signal, judgement, item));
         let action = judgement.verdict.action;
         let row = columns(&label, &shown(&judgement.id), &evidence);
         self.line(style(action), action.as_str(), &row)?;
@@ -146,6 +154,20 @@ impl<W: Write> Printer<W> {
             self.line(AnsiColor::Yellow.on_default(), "", &what)?;
         }
         Ok(())
+    }
+
+    /// The signal that tells most: of a label that the policy acts on, if there is
+    /// one.
+    fn strongest<'a>(&self, judgement: &'a Judgement) -> Option<&'a Signal> {
+        let rank = |signal: &&Signal| {
+            let is_acted_on = self.acted_on.contains(&signal.label);
+            (is_acted_on, signal.probability)
+        };
+        let order = |a: &(bool, Probability), b: &(bool, Probability)| {
+            a.0.cmp(&b.0).then(a.1.get().total_cmp(&b.1.get()))
+        };
+        let signals = judgement.signals.iter();
+        signals.max_by(|a, b| order(&rank(a), &rank(b)))
     }
 
     /// The first column in its style, then the rest.
@@ -173,33 +195,45 @@ fn style(action: Action) -> Style {
     }
 }
 
-fn strongest(judgement: &Judgement) -> Option<&Signal> {
-    let probability = |signal: &&Signal| signal.probability.get();
-    judgement
-        .signals
-        .iter()
-        .max_by(|a, b| probability(a).total_cmp(&probability(b)))
-}
-
-/// The words that the evidence points at, strongest first.
-fn excerpt(signal: &Signal, item: &Item) -> String {
-    let words: Vec<String> = signal
+/// The words that the evidence points at, strongest first; where it points at none,
+/// the same detector's other likely labels, which are its reasons.
+fn excerpt(signal: &Signal, judgement: &Judgement, item: &Item) -> String {
+    let mut words: Vec<String> = signal
         .evidence
         .iter()
-        .filter_map(|evidence| match evidence {
-            Evidence::Span { part, start, end } => {
-                let text = item.text(*part)?;
-                text.get(*start as usize..*end as usize).map(shown)
-            }
-            Evidence::Note { text } => Some(shown(text)),
-            Evidence::Region { .. } => None,
-        })
+        .filter_map(|evidence| words_of(evidence, item))
         .collect();
+    if words.is_empty() && signal.probability.get() >= LIKELY {
+        words = reasons(signal, judgement);
+    }
     let words = words.join(" · ");
     match words.char_indices().nth(EXCERPT_CHARS) {
         Some((end, _)) => format!("{}…", &words[..end]),
         None => words,
     }
+}
+
+fn words_of(evidence: &Evidence, item: &Item) -> Option<String> {
+    match evidence {
+        Evidence::Span { part, start, end } => {
+            let text = item.text(*part)?;
+            text.get(*start as usize..*end as usize).map(shown)
+        }
+        Evidence::Note { text } => Some(shown(text)),
+        Evidence::Region { .. } => None,
+    }
+}
+
+fn reasons(signal: &Signal, judgement: &Judgement) -> Vec<String> {
+    let others = judgement.signals.iter().filter(|other| {
+        other.detector == signal.detector
+            && other.label != signal.label
+            && other.probability.get() >= LIKELY
+    });
+    let mut others: Vec<&Signal> = others.collect();
+    others.sort_by(|a, b| b.probability.get().total_cmp(&a.probability.get()));
+    let reason = |other: &&Signal| format!("{} {:.2}", other.label, other.probability.get());
+    others.iter().map(reason).collect()
 }
 
 /// Safe on a terminal: whoever wrote an item chose its characters.

@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
         // Only what waits is async; the rest are plain calls, which cost less.
         "trommel:detector/tensors.[method]model.run": async | trappable,
         "trommel:detector/tensors.[method]tensor.read": async | trappable,
+        "trommel:detector/images.[method]image.to-tensor": async | trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -25,5 +26,7 @@ wasmtime::component::bindgen!({
         "trommel:detector/results.findings": super::host::FindingsHandle,
         "trommel:detector/tensors.tensor": trommel_tensor::Tensor,
         "trommel:detector/tensors.model": super::host::ModelHandle,
+        "trommel:detector/images.image": super::host::ImageHandle,
+        "trommel:detector/images.preprocess": super::host::PreprocessHandle,
     },
 });

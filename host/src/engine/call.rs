@@ -16,7 +16,7 @@ use super::detector::Ready;
 use super::fault::Failure;
 use super::findings::{Log, Writer, broken};
 use super::ticker::TICK;
-use super::{Blame, Detector, Engine, Fault, Findings, Limits, LoadError, LogLine, now};
+use super::{Blame, Detector, Engine, Exhibit, Fault, Findings, Limits, LoadError, LogLine, now};
 use crate::item::Item;
 
 /// A guest that ran less than this is never blamed for the time: a good one
@@ -34,6 +34,8 @@ pub struct Call {
     pub n_log_lines_dropped: usize,
     /// From the call's start to its end, waiting for a place left out.
     pub took: Duration,
+    /// What of it models took, waiting for the device included.
+    pub modelling: Duration,
 }
 
 impl Call {
@@ -44,17 +46,18 @@ impl Call {
             log: Vec::new(),
             n_log_lines_dropped: 0,
             took,
+            modelling: Duration::ZERO,
         }
     }
 }
 
 impl Engine {
-    /// Shows `item` to `detector` in a fresh sandbox.
+    /// Shows an item to `detector` in a fresh sandbox.
     ///
     /// Ends by `by` or by the detector's own deadline, whichever comes first.
     /// Needs a tokio runtime with time enabled. Dropping the future ends the
     /// call and frees what it holds.
-    pub async fn detect(&self, detector: &Detector, item: &Arc<Item>, by: Instant) -> Call {
+    pub async fn detect(&self, detector: &Detector, exhibit: &Arc<Exhibit>, by: Instant) -> Call {
         let place = match self.places.try_acquire() {
             Ok(place) => Ok(place),
             // Overload is the rare case; only then is a timer worth its cost.
@@ -73,7 +76,7 @@ impl Engine {
                 return Call::failed(fault, Duration::ZERO);
             }
         };
-        let mut store = match self.store(&detector.0, item, start, by) {
+        let mut store = match self.store(&detector.0, exhibit, start, by) {
             Ok(store) => store,
             Err(fault) => {
                 return Call::failed(fault, start.elapsed());
@@ -86,13 +89,14 @@ impl Engine {
             log: state.log.lines,
             n_log_lines_dropped: state.log.n_dropped,
             took: start.elapsed(),
+            modelling: state.modelling,
         }
     }
 
     fn store(
         &self,
         detector: &Arc<Ready>,
-        item: &Arc<Item>,
+        exhibit: &Arc<Exhibit>,
         start: Instant,
         by: Instant,
     ) -> Result<Store<CallState>, Fault> {
@@ -110,7 +114,7 @@ impl Engine {
         let state = CallState {
             detector: detector.clone(),
             device: self.device.clone(),
-            item: item.clone(),
+            exhibit: exhibit.clone(),
             table,
             writer: Writer::default(),
             log: Log::default(),
@@ -122,6 +126,7 @@ impl Engine {
             },
             n_ticks: 0,
             n_carried: 0,
+            modelling: Duration::ZERO,
             told: Vec::new(),
         };
         let mut store = Store::new(&self.wasmtime, state);
@@ -145,8 +150,9 @@ impl Engine {
     pub(super) fn try_start(&self, detector: &Arc<Ready>) -> Result<(), LoadError> {
         let start = now();
         let by = start + detector.limits.deadline;
+        let nothing = Arc::new(self.exhibit_unopened(&Arc::default()));
         let mut store = self
-            .store(detector, &Arc::default(), start, by)
+            .store(detector, &nothing, start, by)
             .map_err(LoadError::Start)?;
         let starting = detector.pre.instance_pre().instantiate_async(&mut store);
         let started = block_on(starting);
@@ -231,7 +237,7 @@ struct Deadline {
 pub(crate) struct CallState {
     pub(super) detector: Arc<Ready>,
     pub(super) device: Arc<dyn trommel_tensor::Device>,
-    pub(super) item: Arc<Item>,
+    pub(super) exhibit: Arc<Exhibit>,
     pub(super) table: ResourceTable,
     pub(super) writer: Writer,
     pub(super) log: Log,
@@ -244,11 +250,17 @@ pub(crate) struct CallState {
     n_ticks: u32,
     /// Bytes that host calls carried out of the sandbox.
     n_carried: usize,
+    /// Time that the guest waited for models.
+    pub(super) modelling: Duration,
     /// Failures that host functions answered, with who is to blame for each.
     told: Vec<(String, Blame)>,
 }
 
 impl CallState {
+    pub(super) fn item(&self) -> &Item {
+        self.exhibit.item()
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.detector.limits
     }

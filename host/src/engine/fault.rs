@@ -126,7 +126,7 @@ pub enum Fault {
     #[error("declined, {0}")]
     Declined(Failure),
     /// The guest passed on a failure that the item caused, such as an image that
-    /// does not decode. No host function tells one yet.
+    /// does not decode.
     #[error("declined the item, {0}")]
     DeclinedItem(Failure),
     /// The guest passed on a failure of the host.

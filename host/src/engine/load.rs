@@ -16,8 +16,8 @@ const DETECTION: &str = "detection";
 
 /// The interfaces that a plugin may import. `failures` holds only types, so it
 /// grants nothing.
-const INTERFACES: [&str; 6] = [
-    "content", "failures", "log", "results", "settings", "tensors",
+const INTERFACES: [&str; 7] = [
+    "content", "failures", "images", "log", "results", "settings", "tensors",
 ];
 
 /// Why a component cannot become a detector.

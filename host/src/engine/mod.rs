@@ -7,7 +7,9 @@
 
 mod bindings;
 mod call;
+mod decoder;
 mod detector;
+mod exhibit;
 mod fault;
 mod findings;
 mod host;
@@ -26,7 +28,10 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 pub use call::Call;
 use call::CallState;
+use decoder::Decoder;
+pub use decoder::DecoderOptions;
 pub use detector::{Detector, DetectorParts, ModelParts};
+pub use exhibit::Exhibit;
 pub use fault::{Blame, Failure, Fault};
 pub use findings::{Findings, LogLine, RawSignal};
 pub use limits::Limits;
@@ -46,6 +51,8 @@ pub struct EngineOptions {
     pub max_limits: Limits,
     /// Bytes of the largest component taken.
     pub max_component_bytes: usize,
+    /// How images are decoded.
+    pub decoder: DecoderOptions,
 }
 
 impl Default for EngineOptions {
@@ -54,6 +61,7 @@ impl Default for EngineOptions {
             max_calls: 256,
             max_limits: Limits::MAX,
             max_component_bytes: 32 << 20,
+            decoder: DecoderOptions::default(),
         }
     }
 }
@@ -63,6 +71,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Linker<CallState>,
     device: Arc<dyn Device>,
+    decoder: Arc<Decoder>,
     weights: Weights,
     places: Semaphore,
     options: EngineOptions,
@@ -80,6 +89,7 @@ impl Engine {
             .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         Ok(Self {
             _ticker: ticker::Ticker::start(&wasmtime)?,
+            decoder: Arc::new(Decoder::start(&options.decoder)?),
             places: Semaphore::new(options.max_calls as usize),
             weights: Weights::default(),
             wasmtime,

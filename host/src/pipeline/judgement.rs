@@ -8,12 +8,12 @@ use serde::{Serialize, Serializer};
 
 use crate::engine::Blame;
 use crate::excerpt::printable;
-use crate::item::{Content, Part, PartKind};
+use crate::item::{Content, ImageSource, Part, PartKind};
 use crate::policy::Verdict;
 use crate::revision::RevisionId;
 use crate::signal::{DetectorId, Signal};
 
-/// Characters of an image's or link's source: a data URI may be megabytes long.
+/// Characters of an image's path or a link's target: they may be megabytes long.
 const SOURCE_CHARS: usize = 80;
 
 /// The verdict on one item with everything that led to it.
@@ -53,7 +53,8 @@ pub struct Degraded {
 pub struct Unjudged {
     /// The part's id.
     pub part: u32,
-    /// What the caller calls it, or for an image and a link what it gave.
+    /// What the caller calls it; for a link its target, for an unopened image its
+    /// path.
     pub name: String,
     /// Why.
     pub reason: &'static str,
@@ -70,13 +71,22 @@ pub struct Timings {
     pub total: Duration,
     /// In each detector's call.
     pub detectors: BTreeMap<DetectorId, Duration>,
+    /// In codecs, for all images.
+    pub decode: Duration,
+    /// Making tensors of images, waiting for the device included.
+    pub preprocess: Duration,
+    /// In models, waiting for the device included; of all calls together.
+    pub model: Duration,
 }
 
 impl Judgement {
-    /// Whether no detector was asked at all, so that the verdict rests on
-    /// attributes alone.
+    /// Whether nothing of the item was judged: no detector was asked, or each that
+    /// was could not make anything of what the caller gave. The verdict then rests on
+    /// attributes and on that alone.
     pub fn is_unseen(&self) -> bool {
-        self.timings.detectors.is_empty()
+        let of_the_caller = |degraded: &&Degraded| degraded.blame == Blame::Caller;
+        let n_declined = self.degraded.iter().filter(of_the_caller).count();
+        n_declined == self.timings.detectors.len()
     }
 }
 
@@ -86,12 +96,15 @@ impl Unjudged {
             part: id,
             name: match &part.content {
                 Content::Text { .. } => part.name.clone(),
-                Content::Image { source } => printable(source, SOURCE_CHARS),
+                Content::Image {
+                    source: ImageSource::Path(path),
+                } => printable(path, SOURCE_CHARS),
+                Content::Image { .. } => part.name.clone(),
                 Content::Link { target } => printable(target, SOURCE_CHARS),
             },
             reason: match part.kind() {
                 PartKind::Text => "no loaded detector reads text",
-                PartKind::Image => "images are not judged yet",
+                PartKind::Image => "no loaded detector reads images",
                 PartKind::Link => "no loaded detector reads links",
             },
         }
@@ -114,7 +127,8 @@ impl Serialize for Judgement {
 }
 
 impl Serialize for Timings {
-    /// Whole microseconds: `total`, and `detectors` by name.
+    /// Whole microseconds: `total`, `decode`, `preprocess`, `model`, and `detectors`
+    /// by name.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let detectors: BTreeMap<_, _> = self
@@ -122,9 +136,12 @@ impl Serialize for Timings {
             .iter()
             .map(|(id, time)| (id, micros(time)))
             .collect();
-        let mut object = serializer.serialize_struct("Timings", 2)?;
+        let mut object = serializer.serialize_struct("Timings", 5)?;
         object.serialize_field("total", &micros(&self.total))?;
         object.serialize_field("detectors", &detectors)?;
+        object.serialize_field("decode", &micros(&self.decode))?;
+        object.serialize_field("preprocess", &micros(&self.preprocess))?;
+        object.serialize_field("model", &micros(&self.model))?;
         object.end()
     }
 }

@@ -1,10 +1,12 @@
 //! From a package to a detector that may be called, or the step that failed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{CompileCache, FileError, Golden, ManifestError, Package, SettingValue};
 use crate::calibrator::{Calibrator, CalibratorError};
 use crate::engine::{Component, Detector, DetectorParts, Engine, LoadError, ModelParts};
+use crate::item::Item;
 use crate::signal::Label;
 
 /// Why a package cannot be loaded.
@@ -90,7 +92,16 @@ pub struct Loaded {
     /// From its scores to probabilities.
     pub calibrator: Calibrator,
     /// What it must answer before it takes traffic.
-    pub golden: Vec<Golden>,
+    pub golden: Vec<GoldenCase>,
+}
+
+/// A golden case with its item.
+#[derive(Debug, Clone)]
+pub struct GoldenCase {
+    /// What the manifest says of it.
+    pub golden: Golden,
+    /// What is judged.
+    pub item: Arc<Item>,
 }
 
 /// Compiles and links a package. `settings` are those that differ from the
@@ -135,7 +146,15 @@ pub fn load(
     Ok(Loaded {
         detector: engine.assemble(parts).map_err(failed)?,
         calibrator: package.calibrator.clone(),
-        golden: manifest.golden.clone(),
+        golden: manifest
+            .golden
+            .iter()
+            .zip(&package.golden)
+            .map(|(golden, item)| GoldenCase {
+                golden: golden.clone(),
+                item: item.clone(),
+            })
+            .collect(),
     })
 }
 

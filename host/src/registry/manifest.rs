@@ -108,7 +108,9 @@ pub struct Golden {
     /// Its name in messages.
     pub name: String,
     /// The item's text.
-    pub text: String,
+    pub text: Option<String>,
+    /// The package's file that is the item's image.
+    pub image: Option<String>,
     /// The label.
     pub label: String,
     /// The least score that passes.
@@ -401,7 +403,8 @@ impl Reader<'_> {
         }
         let mut golden = Vec::with_capacity(raw.len());
         for case in raw {
-            let at = case.span().start;
+            let span = case.span();
+            let at = span.start;
             let case = case.into_inner();
             if !labels.contains_key(case.label.as_str()) {
                 return self.refuse(
@@ -411,6 +414,18 @@ impl Reader<'_> {
                         case.name, case.label
                     ),
                 );
+            }
+            if case.text.is_none() && case.image.is_none() {
+                return self.refuse(
+                    at,
+                    format!(
+                        "golden case `{}` holds no item; add `text` or `image`",
+                        case.name
+                    ),
+                );
+            }
+            if let Some(image) = &case.image {
+                self.file_name_at(image, span)?;
             }
             if case.at_least.is_none() && case.at_most.is_none() {
                 return self.refuse(

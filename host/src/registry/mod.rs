@@ -11,6 +11,6 @@ mod manifest;
 mod package;
 
 pub use cache::CompileCache;
-pub use load::{Loaded, PackageError, load};
+pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, Package};

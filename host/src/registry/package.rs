@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{MAX_BYTES, Manifest};
+use super::manifest::{Golden, MAX_BYTES, Manifest};
 use super::{PackageError, SettingValue};
 use crate::calibrator::Calibrator;
 use crate::engine::Limits;
+use crate::item::Item;
 use crate::revision::RevisionId;
 
 /// The manifest's file.
@@ -36,6 +38,8 @@ pub struct Package {
     pub(super) component: Bytes,
     pub(super) models: BTreeMap<String, Bytes>,
     pub(super) calibrator: Calibrator,
+    /// The items of the manifest's golden cases, in its order.
+    pub(super) golden: Vec<Arc<Item>>,
     calibrator_text: String,
 }
 
@@ -118,7 +122,13 @@ impl Package {
                 });
             }
         }
+        let golden = manifest
+            .golden
+            .iter()
+            .map(|golden| golden_item(golden, &read));
+        let golden = golden.collect::<Result<_, _>>()?;
         Ok(Self {
+            golden,
             component: read(&manifest.component)?,
             origin: origin.to_owned(),
             manifest,
@@ -153,6 +163,24 @@ impl Package {
         }
         RevisionId::new(hasher.finalize().into())
     }
+}
+
+/// The item of a golden case: its text, its image, or both.
+fn golden_item(
+    golden: &Golden,
+    read: impl Fn(&str) -> Result<Bytes, FileError>,
+) -> Result<Arc<Item>, FileError> {
+    let mut item = Item {
+        id: golden.name.clone(),
+        ..Item::default()
+    };
+    if let Some(text) = &golden.text {
+        item.push_text("text", text.clone(), None);
+    }
+    if let Some(image) = &golden.image {
+        item.push_image(read(image)?.into());
+    }
+    Ok(Arc::new(item))
 }
 
 fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {

@@ -6,14 +6,14 @@ use wasmtime::component::Resource;
 use super::super::Blame;
 use super::super::bindings::trommel::detector::content::{Host, HostItem};
 use super::super::call::CallState;
-use super::{Answer, ItemHandle, unknown_name};
+use super::{Answer, ImageHandle, ItemHandle, unknown_name};
 use crate::item::{Attribute, Content, Item, Part, PartKind};
 
 impl Host for CallState {}
 
 impl CallState {
     fn part_ids(&self, kind: PartKind) -> wasmtime::Result<Vec<u32>> {
-        Ok(self.item.part_ids(kind).collect())
+        Ok(self.item().part_ids(kind).collect())
     }
 
     /// What `read` finds in part `part`, or `unknown-name`.
@@ -23,10 +23,10 @@ impl CallState {
         wanted: &str,
         read: impl Fn(&Part) -> Option<String>,
     ) -> Answer<String> {
-        match self.item.part(part).and_then(read) {
+        match self.item().part(part).and_then(read) {
             Some(found) => Ok(Ok(found)),
             None => {
-                let n_parts = self.item.parts.len();
+                let n_parts = self.item().parts.len();
                 let what = format!("part {part} is no {wanted}; the item has {n_parts} parts");
                 self.decline(unknown_name(what, &part.to_string()), Blame::Guest)
             }
@@ -39,17 +39,17 @@ impl CallState {
         read: impl Fn(&Attribute) -> Option<T>,
     ) -> wasmtime::Result<Option<T>> {
         self.carry(name.len())?;
-        Ok(self.item.attributes.get(name).and_then(read))
+        Ok(self.item().attributes.get(name).and_then(read))
     }
 }
 
 impl HostItem for CallState {
     fn id(&mut self, _: Resource<ItemHandle>) -> wasmtime::Result<String> {
-        Ok(self.item.id.clone())
+        Ok(self.item().id.clone())
     }
 
     fn received_at(&mut self, _: Resource<ItemHandle>) -> wasmtime::Result<Option<u64>> {
-        Ok(self.item.received_at_ms)
+        Ok(self.item().received_at_ms)
     }
 
     fn texts(&mut self, _: Resource<ItemHandle>) -> wasmtime::Result<Vec<u32>> {
@@ -78,6 +78,22 @@ impl HostItem for CallState {
         })
     }
 
+    fn image(&mut self, _: Resource<ItemHandle>, part: u32) -> Answer<Resource<ImageHandle>> {
+        match self.exhibit.header(part) {
+            Some(Ok((header, n_bytes))) => self.hand_out(ImageHandle {
+                part,
+                header,
+                n_bytes,
+            }),
+            Some(Err(fault)) => Err(fault.into()),
+            None => {
+                let n_parts = self.item().parts.len();
+                let what = format!("part {part} is no image; the item has {n_parts} parts");
+                self.decline(unknown_name(what, &part.to_string()), Blame::Guest)
+            }
+        }
+    }
+
     fn part_name(&mut self, _: Resource<ItemHandle>, part: u32) -> Answer<String> {
         self.of_part(part, "part", |part| Some(part.name.clone()))
     }
@@ -87,11 +103,11 @@ impl HostItem for CallState {
             Content::Text { language, .. } => language.clone(),
             _ => None,
         };
-        Ok(self.item.part(part).and_then(language))
+        Ok(self.item().part(part).and_then(language))
     }
 
     fn attributes(&mut self, _: Resource<ItemHandle>) -> wasmtime::Result<Vec<String>> {
-        Ok(self.item.attributes.keys().cloned().collect())
+        Ok(self.item().attributes.keys().cloned().collect())
     }
 
     fn attribute_text(
@@ -144,13 +160,13 @@ impl HostItem for CallState {
     }
 
     fn embeddings(&mut self, _: Resource<ItemHandle>) -> wasmtime::Result<Vec<String>> {
-        Ok(self.item.embeddings.keys().cloned().collect())
+        Ok(self.item().embeddings.keys().cloned().collect())
     }
 
     fn embedding(&mut self, _: Resource<ItemHandle>, name: String) -> Answer<Resource<Tensor>> {
         self.carry(name.len())?;
-        let Some(bytes) = embedding_bytes(&self.item, &name) else {
-            let n_embeddings = self.item.embeddings.len();
+        let Some(bytes) = embedding_bytes(self.item(), &name) else {
+            let n_embeddings = self.item().embeddings.len();
             let what =
                 format!("the item came without this embedding; it has {n_embeddings} others");
             return self.decline(unknown_name(what, &name), Blame::Guest);

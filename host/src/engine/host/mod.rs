@@ -4,6 +4,7 @@
 //! that a guest chose are checked before they size anything.
 
 mod content;
+mod images;
 mod log;
 mod results;
 mod settings;
@@ -11,8 +12,9 @@ mod tensors;
 
 use std::sync::Arc;
 
-use trommel_tensor::{Session, TensorError};
+use trommel_tensor::{Preprocess, Session, TensorError};
 
+use crate::decode::Header;
 use crate::excerpt::{NAME_CHARS, printable};
 
 use super::bindings::trommel::detector::failures;
@@ -30,6 +32,18 @@ pub struct FindingsHandle;
 /// A model that the guest opened.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct ModelHandle(Arc<dyn Session>);
+
+/// An image part that the guest looked at.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct ImageHandle {
+    part: u32,
+    header: Header,
+    n_bytes: usize,
+}
+
+/// What the guest wants done with images.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct PreprocessHandle(Preprocess);
 
 /// What a trappable function with a typed failure answers.
 type Answer<T> = wasmtime::Result<Result<T, failures::Failure>>;
@@ -72,7 +86,7 @@ impl CallState {
                     code: "quota-exceeded".to_owned(),
                     what: format!("the call already holds {most} handles, its limit"),
                     place: String::new(),
-                    hint: "drop tensors and models that are done with".to_owned(),
+                    hint: "drop tensors, images and models that are done with".to_owned(),
                 };
                 self.decline(failure, Blame::Guest)
             }

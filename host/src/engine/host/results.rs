@@ -16,11 +16,11 @@ impl CallState {
         self.hold(size_of::<Evidence>())?;
         let Self {
             writer,
-            item,
+            exhibit,
             detector,
             ..
         } = self;
-        writer.evidence(signal, evidence, item, &detector.limits)?;
+        writer.evidence(signal, evidence, exhibit.item(), &detector.limits)?;
         Ok(())
     }
 }

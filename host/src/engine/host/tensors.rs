@@ -11,7 +11,7 @@ use super::super::bindings::trommel::detector::tensors::{
 };
 use super::super::call::{CallState, until};
 use super::super::findings::broken;
-use super::super::{Blame, Failure};
+use super::super::{Blame, Failure, now};
 use super::{Answer, ModelHandle};
 
 impl Host for CallState {}
@@ -155,7 +155,10 @@ impl HostModel for CallState {
             deadline: Some(self.deadline()),
             account: self.tensors.clone(),
         });
-        let ran = until(self.deadline(), run, self.timed_out("a model to run")).await?;
+        let start = now();
+        let ran = until(self.deadline(), run, self.timed_out("a model to run")).await;
+        self.modelling += start.elapsed();
+        let ran = ran?;
         let tensors = match self.answer(ran)? {
             Ok(tensors) => tensors,
             Err(failure) => return Ok(Err(failure)),
@@ -206,7 +209,7 @@ fn size_in_wit(size: usize) -> wasmtime::Result<u32> {
 
 macro_rules! dtypes {
     ($($name:ident),* $(,)?) => {
-        fn dtype_of(dtype: Dtype) -> tensor::Dtype {
+        pub(super) fn dtype_of(dtype: Dtype) -> tensor::Dtype {
             match dtype { $(Dtype::$name => tensor::Dtype::$name),* }
         }
 

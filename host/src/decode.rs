@@ -1,0 +1,291 @@
+//! From an image's bytes to pixels: what it says of itself, and then what it holds.
+//!
+//! Pure, and as slow as the image asks: run it on threads that may be held up.
+//! What an image says of its size is checked against bounds before its pixels take
+//! memory. An image that cannot be shown whole and upright is an error, never
+//! mended.
+
+use std::fmt;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use trommel_tensor::Pixels;
+
+use crate::excerpt::printable;
+
+/// The codecs that are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// Baseline and progressive JPEG.
+    Jpeg,
+    /// PNG; of an animated one, the default image.
+    Png,
+    /// GIF; of an animated one, the first frame.
+    Gif,
+    /// WebP, lossy and lossless; of an animated one, the first frame.
+    Webp,
+    /// Windows bitmap.
+    Bmp,
+}
+
+impl ImageFormat {
+    const ALL: [Self; 5] = [Self::Jpeg, Self::Png, Self::Gif, Self::Webp, Self::Bmp];
+
+    /// Its name in the contract and in messages, such as `jpeg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::Png => "png",
+            Self::Gif => "gif",
+            Self::Webp => "webp",
+            Self::Bmp => "bmp",
+        }
+    }
+
+    fn codec(self) -> ::image::ImageFormat {
+        match self {
+            Self::Jpeg => ::image::ImageFormat::Jpeg,
+            Self::Png => ::image::ImageFormat::Png,
+            Self::Gif => ::image::ImageFormat::Gif,
+            Self::Webp => ::image::ImageFormat::WebP,
+            Self::Bmp => ::image::ImageFormat::Bmp,
+        }
+    }
+
+    /// Told by the first bytes; what a file is called says nothing.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let guessed = ::image::guess_format(bytes).ok()?;
+        Self::ALL
+            .into_iter()
+            .find(|format| format.codec() == guessed)
+    }
+}
+
+impl fmt::Display for ImageFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The most that one image may hold. Larger ones are refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageBounds {
+    /// Bytes as given.
+    pub bytes: usize,
+    /// Pixels of a side.
+    pub side: u32,
+    /// Pixels in all.
+    pub pixels: u64,
+    /// Bytes as the codec decodes them: up to 8 for each pixel.
+    pub decoded_bytes: u64,
+}
+
+impl Default for ImageBounds {
+    /// 32 MiB, 65,535 pixels of a side, 64 megapixels, 256 MiB decoded.
+    fn default() -> Self {
+        Self {
+            bytes: 32 << 20,
+            side: 65_535,
+            pixels: 64_000_000,
+            decoded_bytes: 256 << 20,
+        }
+    }
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Its codec.
+    pub format: ImageFormat,
+    /// Pixels from left to right, upright.
+    pub width: u32,
+    /// Pixels from top to bottom, upright.
+    pub height: u32,
+    /// Bytes as the codec decodes them.
+    pub decoded_bytes: u64,
+    /// What EXIF says was done to it.
+    orientation: Orientation,
+}
+
+/// Why something is no image that can be judged. Whoever sent it is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// None of the codecs.
+    #[error("not an image that can be judged; give JPEG, PNG, GIF, WebP or BMP")]
+    UnknownFormat,
+    /// Larger than it may be.
+    #[error("the image has {given} {what}, at most {most} are taken; make it smaller")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        given: u64,
+        /// How much there may be.
+        most: u64,
+    },
+    /// The codec cannot read it.
+    #[error("the {format} image is broken: {what}; save it anew")]
+    Broken {
+        /// Its codec.
+        format: ImageFormat,
+        /// What the codec says.
+        what: String,
+    },
+}
+
+impl Header {
+    /// Reads what `bytes` say of themselves, and checks it against `bounds`.
+    pub fn read(bytes: &[u8], bounds: &ImageBounds) -> Result<Self, DecodeError> {
+        within("bytes", bytes.len() as u64, bounds.bytes as u64)?;
+        let format = ImageFormat::of(bytes).ok_or(DecodeError::UnknownFormat)?;
+        guarded(format, || {
+            let mut decoder = decoder(format, bytes, bounds)?;
+            let (width, height) = decoder.dimensions();
+            let decoded_bytes = decoder.total_bytes();
+            if width == 0 || height == 0 {
+                let what = "it has no pixels".to_owned();
+                return Err(DecodeError::Broken { format, what });
+            }
+            for side in [width, height] {
+                within("pixels on a side", side.into(), bounds.side.into())?;
+            }
+            within(
+                "pixels",
+                u64::from(width) * u64::from(height),
+                bounds.pixels,
+            )?;
+            within("decoded bytes", decoded_bytes, bounds.decoded_bytes)?;
+            // Broken EXIF turns nothing: the picture is there all the same.
+            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            let (width, height) = match is_lying(orientation) {
+                true => (height, width),
+                false => (width, height),
+            };
+            Ok(Self {
+                format,
+                width,
+                height,
+                decoded_bytes,
+                orientation,
+            })
+        })
+    }
+
+    /// Decodes the image that this is the header of: upright, and what shows
+    /// through it on white.
+    pub fn decode(&self, bytes: &[u8], bounds: &ImageBounds) -> Result<Pixels, DecodeError> {
+        let format = self.format;
+        guarded(format, || {
+            if format == ImageFormat::Jpeg && !ends_as_jpeg(bytes) {
+                let what = "it ends before its end marker".to_owned();
+                return Err(DecodeError::Broken { format, what });
+            }
+            let decoded = DynamicImage::from_decoder(decoder(format, bytes, bounds)?);
+            let mut image = decoded.map_err(|error| broken(format, &error))?;
+            image.apply_orientation(self.orientation);
+            let (width, height) = (image.width(), image.height());
+            Pixels::new(width, height, on_white(image)).map_err(|error| DecodeError::Broken {
+                format,
+                what: error.to_string(),
+            })
+        })
+    }
+}
+
+fn within(what: &'static str, given: u64, most: u64) -> Result<(), DecodeError> {
+    match given <= most {
+        true => Ok(()),
+        false => Err(DecodeError::TooLarge { what, given, most }),
+    }
+}
+
+fn decoder<'a>(
+    format: ImageFormat,
+    bytes: &'a [u8],
+    bounds: &ImageBounds,
+) -> Result<impl ImageDecoder + 'a, DecodeError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.codec());
+    let mut limits = Limits::default();
+    // The sides are checked by us, who say so in our words. A codec keeps tables
+    // and a few rows beside the pixels.
+    limits.max_alloc = Some(bounds.decoded_bytes * 2);
+    reader.limits(limits);
+    reader
+        .into_decoder()
+        .map_err(|error| broken(format, &error))
+}
+
+/// A panic in a codec is the image's fault too, and ends nothing but its reading.
+fn guarded<T>(
+    format: ImageFormat,
+    read: impl FnOnce() -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let what = "the codec gave up on it".to_owned();
+        Err(DecodeError::Broken { format, what })
+    })
+}
+
+fn broken(format: ImageFormat, error: &ImageError) -> DecodeError {
+    let mut what = error.to_string();
+    // The codec's own words end in a full stop now and then.
+    what.truncate(what.trim_end_matches(['.', '\n']).len());
+    DecodeError::Broken {
+        format,
+        what: printable(&what, 200),
+    }
+}
+
+/// Whether upright means that width and height change places.
+fn is_lying(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
+/// The codec fills what is missing of a truncated file with gray, so whether it is
+/// whole is looked at here: segment by segment, for cameras put pictures into
+/// headers and write things of their own after the end.
+fn ends_as_jpeg(bytes: &[u8]) -> bool {
+    // The marker of the beginning has no length.
+    let mut at = 2;
+    while let (Some(&first), Some(&second)) = (bytes.get(at), bytes.get(at + 1)) {
+        at += match (first, second) {
+            (0xff, 0xd9) => return true,
+            // A marker without a segment, or a byte of coded data.
+            (0xff, 0x00 | 0x01 | 0xd0..=0xd7) => 2,
+            (0xff, 0xff) => 1,
+            (0xff, _) => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+            // Coded data.
+            _ => 1,
+        };
+    }
+    false
+}
+
+/// Three bytes a pixel; what is not opaque is laid on white.
+fn on_white(image: DynamicImage) -> Vec<u8> {
+    if !image.color().has_alpha() {
+        return image.into_rgb8().into_raw();
+    }
+    let rgba = image.into_rgba8();
+    let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
+    for [red, green, blue, alpha] in rgba.as_chunks::<4>().0 {
+        let over = |value: u8| {
+            let (value, alpha) = (u32::from(value), u32::from(*alpha));
+            let laid = value * alpha + 255 * (255 - alpha);
+            u8::try_from((laid + 127) / 255).expect("a mean of two bytes")
+        };
+        rgb.extend([over(*red), over(*green), over(*blue)]);
+    }
+    rgb
+}
