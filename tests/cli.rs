@@ -130,6 +130,12 @@ fn an_answer_holds_all_that_led_to_it() {
         signal["score"].is_number() && signal["probability"].as_f64().unwrap() > 0.98,
         "{object}"
     );
+    let calibrator = signal["calibrator"].as_str().unwrap();
+    let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    assert!(
+        calibrator.len() == 12 && calibrator.bytes().all(is_digit),
+        "{object}"
+    );
     assert_eq!(signal["evidence"][0]["kind"], "span");
     assert_eq!(object["lineup"]["spam-text"], signal["revision"]);
     assert_eq!(object["degraded"], Value::Array(Vec::new()));

@@ -247,12 +247,14 @@ impl Report {
             }
         };
         for raw in findings.signals {
-            let probability = loaded.calibrator.probability(&raw.label, raw.score);
+            let calibrated = loaded.calibrator.probability(&raw.label, raw.score);
+            let (probability, calibrator) =
+                calibrated.expect("every declared label is calibrated, scores are finite");
             self.signals.push(Signal {
                 detector: id.clone(),
                 revision: loaded.detector.revision(),
-                probability: probability
-                    .expect("every declared label is calibrated, scores are finite"),
+                probability,
+                calibrator,
                 label: raw.label,
                 score: raw.score,
                 evidence: raw.evidence,

@@ -23,6 +23,8 @@ pub struct Signal {
     pub score: f32,
     /// The calibrated answer, which thresholds cut.
     pub probability: Probability,
+    /// Which map made the probability of the score.
+    pub calibrator: CalibratorVersion,
     /// What a person is shown as the reason; may be empty.
     pub evidence: Vec<Evidence>,
 }
@@ -158,6 +160,41 @@ impl fmt::Display for Probability {
     }
 }
 
+/// Names the map from one label's scores to its probabilities, by its content.
+///
+/// Two maps of one version say the same of every score, whichever revision they
+/// came with. Shown and serialised as 12 lower-case hex digits, as
+/// [`RevisionId::short`] shows a revision: the revision stands beside it, and its
+/// digest covers the whole calibrator.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CalibratorVersion([u8; 6]);
+
+impl CalibratorVersion {
+    /// Names the map whose canonical form has this sha256 digest.
+    #[must_use]
+    pub fn of_digest(digest: [u8; 32]) -> Self {
+        Self(std::array::from_fn(|at| digest[at]))
+    }
+}
+
+impl fmt::Display for CalibratorVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CalibratorVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CalibratorVersion({self})")
+    }
+}
+
+impl Serialize for CalibratorVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The number is no probability.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 #[error("{value} is no probability; give a number from 0 to 1")]
@@ -188,6 +225,7 @@ mod tests {
             label: "spam".into(),
             score: 2.5,
             probability: Probability::new(0.75).unwrap(),
+            calibrator: CalibratorVersion::of_digest([0x0c; 32]),
             evidence: vec![
                 Evidence::Span {
                     part: 0,
@@ -208,6 +246,7 @@ mod tests {
                 "label": "spam",
                 "score": 2.5,
                 "probability": 0.75,
+                "calibrator": "0c0c0c0c0c0c",
                 "evidence": [
                     { "kind": "span", "part": 0, "start": 4, "end": 9 },
                     { "kind": "note", "text": "a link" },

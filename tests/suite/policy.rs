@@ -8,7 +8,7 @@ use trommel::{
     item::{Attribute, Attributes},
     policy::{Action, DetectorState, Facts, MAX_BYTES, MAX_DEPTH, MAX_RULES, Policy, Verdict},
     revision::RevisionId,
-    signal::{DetectorId, Probability, Signal},
+    signal::{CalibratorVersion, DetectorId, Probability, Signal},
 };
 
 #[test]
@@ -387,6 +387,7 @@ fn signal(label: &str, probability: f64) -> Signal {
         label: label.into(),
         score: 0.0,
         probability: Probability::new(probability).unwrap(),
+        calibrator: CalibratorVersion::of_digest([0; 32]),
         evidence: Vec::new(),
     }
 }
