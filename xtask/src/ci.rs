@@ -78,6 +78,7 @@ fn recipe() -> Result<(), String> {
     for file in [
         "model.onnx",
         "calibrator.toml",
+        "reliability-spam.svg",
         "figures.json",
         "MODEL_CARD.md",
     ] {

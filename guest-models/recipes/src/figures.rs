@@ -62,18 +62,20 @@ pub(crate) struct SetFigures {
     /// Of a model trained on the other sets only.
     #[serde(serialize_with = "rounded")]
     pub auc_source_never_seen: f64,
-    /// With the calibrator for each fold fitted on the other folds.
+    /// With the table for each fold counted on the other folds.
     #[serde(serialize_with = "rounded")]
     pub expected_calibration_error: f64,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Calibration {
-    pub fitted_on: &'static str,
+    pub counted_on: &'static str,
     #[serde(serialize_with = "rounded")]
-    pub slope: f64,
-    #[serde(serialize_with = "rounded")]
-    pub intercept: f64,
+    pub prevalence: f64,
+    pub n_table_bins: usize,
+    pub n_positives: u64,
+    pub n_negatives: u64,
+    /// Bins of the calibration error.
     pub n_bins: usize,
     #[serde(serialize_with = "rounded")]
     pub expected_calibration_error: f64,
@@ -125,13 +127,15 @@ impl Figures {
         }
         table
             + &format!(
-                "\nThreshold: score {:.2}, which is probability {:.3}. Calibrator: slope {:.4}, \
-             intercept {:.4}; expected calibration error over all rows {:.3} ({} bins). \
-             `model.onnx`: {} bytes.\n",
+                "\nThreshold: score {:.2}, which is probability {:.3}. Calibration table: {} bins, \
+             {} positive and {} negative rows, prevalence {:.4}; expected calibration error over \
+             all rows {:.3} ({} bins). `model.onnx`: {} bytes.\n",
                 self.threshold.score,
                 self.threshold.probability,
-                self.calibration.slope,
-                self.calibration.intercept,
+                self.calibration.n_table_bins,
+                self.calibration.n_positives,
+                self.calibration.n_negatives,
+                self.calibration.prevalence,
                 self.calibration.expected_calibration_error,
                 self.calibration.n_bins,
                 self.model.n_bytes,

@@ -17,6 +17,7 @@ mod logistic;
 mod metrics;
 mod model;
 mod onnx;
+mod reliability;
 mod spam_text;
 
 use std::{env, path::PathBuf, process::ExitCode};

@@ -80,24 +80,6 @@ pub(crate) fn recall_at_fpr(fpr: f64, scores: &[f64], truths: &[bool]) -> f64 {
     share(caught, n_positive)
 }
 
-/// Mean distance between probability and frequency over equal bins of `0..=1`,
-/// each bin counting by its rows.
-///
-/// Naeini, Cooper & Hauskrecht 2015, "Obtaining Well Calibrated Probabilities
-/// Using Bayesian Binning", AAAI.
-pub(crate) fn expected_calibration_error(
-    n_bins: usize,
-    probabilities: &[f64],
-    truths: &[bool],
-) -> f64 {
-    let mut gaps = vec![0.0; n_bins];
-    for (&probability, &truth) in probabilities.iter().zip(truths) {
-        let bin = ((probability * n_bins as f64) as usize).min(n_bins - 1);
-        gaps[bin] += probability - f64::from(u8::from(truth));
-    }
-    gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / probabilities.len() as f64
-}
-
 /// Rows of one score.
 struct Tie {
     positive: usize,
@@ -180,12 +162,5 @@ mod tests {
     fn recall_at_fpr_takes_whole_ties_only() {
         check(recall_at_fpr(0.0, &SCORES, &TRUTHS), 1.0 / 3.0);
         check(recall_at_fpr(0.34, &SCORES, &TRUTHS), 1.0);
-    }
-
-    #[test]
-    fn calibration_error_weighs_bins_by_rows() {
-        // One bin holds 0.2 and 0.2 (one true of two), the other holds 1.0 (true).
-        let error = expected_calibration_error(2, &[0.2, 0.2, 1.0], &[true, false, true]);
-        check(error, 0.3 * 2.0 / 3.0);
     }
 }

@@ -10,17 +10,18 @@ use sha2::{Digest, Sha256};
 use spam_text::features::{BUCKETS, Features, extract};
 
 use crate::{
-    calibrate::Calibrator,
+    calibrate::{self, Calibrated, HeldOut},
     data::{self, Set, hex},
     figures::{self, Calibration, Figures, ModelFile, Recipe, SetFigures, Threshold},
     folds::{N_FOLDS, SALT, fold},
-    metrics::{Confusion, auc, expected_calibration_error, recall_at_fpr},
+    metrics::{Confusion, auc, recall_at_fpr},
     model::{COST, DESCENT, Example, Model, NORM_POWER, WORD_EMPHASIS},
     onnx,
+    reliability::{self, Reliability},
 };
 
 const SETS: [&str; 3] = ["sms-spam", "youtube-spam", "spamassassin"];
-const N_BINS: usize = 10;
+const LABEL: &str = "spam";
 const FPR: f64 = 0.01;
 
 /// Trains on the sets under `data` and writes the model, its calibrator, its
@@ -41,7 +42,10 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
 
     let unseen = out_of_fold(&samples);
     let threshold = threshold(&unseen);
-    let calibrator = Calibrator::fit(&unseen.scores, &unseen.truths);
+    let prevalence = calibrate::natural_prevalence(&unseen.truths);
+    let calibrated = Calibrated::of(unseen.held_out(), prevalence)?;
+    let reliability = Reliability::at(prevalence, &calibrated.probabilities, &unseen.truths);
+    let table = &calibrated.table;
     let model = fit(&samples, |_| true);
 
     let encoded = onnx::encode(&model);
@@ -57,15 +61,17 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
         threshold: Threshold {
             chosen_on: "out-of-fold scores of all sets: the greatest least F1 of any set",
             score: threshold,
-            probability: calibrator.probability(threshold),
+            probability: table.probability(threshold as f32),
         },
-        sets: set_figures(&sets, &samples, &unseen, threshold),
+        sets: set_figures(&sets, &samples, &unseen, &calibrated, threshold),
         calibration: Calibration {
-            fitted_on: "out-of-fold scores of all sets at their natural frequencies",
-            slope: calibrator.slope,
-            intercept: calibrator.intercept,
-            n_bins: N_BINS,
-            expected_calibration_error: calibration_error(&unseen, None),
+            counted_on: "out-of-fold scores of all sets at their natural frequencies",
+            prevalence,
+            n_table_bins: table.bins().len(),
+            n_positives: table.n_positives(),
+            n_negatives: table.n_negatives(),
+            n_bins: reliability::N_BINS,
+            expected_calibration_error: reliability.error(),
         },
         model: ModelFile {
             n_bytes: encoded.len(),
@@ -81,7 +87,11 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     write("model.onnx", &encoded)?;
     write(
         "calibrator.toml",
-        calibrator_toml(calibrator, samples.len()).as_bytes(),
+        calibrate::file(&calibrator_head(samples.len()), &[(LABEL, table)]).as_bytes(),
+    )?;
+    write(
+        &format!("reliability-{LABEL}.svg"),
+        reliability.svg(LABEL).as_bytes(),
     )?;
     write("figures.json", figures.json()?.as_bytes())?;
     write("MODEL_CARD.md", card.as_bytes())?;
@@ -149,6 +159,14 @@ fn out_of_fold(samples: &[Sample]) -> Unseen {
 }
 
 impl Unseen {
+    fn held_out(&self) -> HeldOut<'_> {
+        HeldOut {
+            scores: &self.scores,
+            truths: &self.truths,
+            folds: &self.folds,
+        }
+    }
+
     /// Scores and truths of the rows that `keep` keeps, given set and fold.
     fn pick(&self, keep: impl Fn(usize, usize) -> bool) -> (Vec<f64>, Vec<bool>) {
         (0..self.scores.len())
@@ -189,6 +207,7 @@ fn set_figures(
     sets: &[Set],
     samples: &[Sample],
     unseen: &Unseen,
+    calibrated: &Calibrated,
     threshold: f64,
 ) -> Vec<SetFigures> {
     let cuts: Vec<f64> = (0..N_FOLDS)
@@ -215,7 +234,7 @@ fn set_figures(
             auc: auc(&scores, &truths),
             recall_at_fpr_1_percent: recall_at_fpr(FPR, &scores, &truths),
             auc_source_never_seen: auc(&strange, &truths),
-            expected_calibration_error: calibration_error(unseen, Some(wanted)),
+            expected_calibration_error: calibration_error(unseen, calibrated, wanted),
         }
     };
     sets.iter().enumerate().map(figures).collect()
@@ -232,18 +251,12 @@ fn f1_cut_by_fold(unseen: &Unseen, wanted: usize, cuts: &[f64]) -> f64 {
     Confusion::at(0.0, &above, &truths).f1()
 }
 
-/// Calibration error where every fold has a calibrator fitted on the others.
-fn calibration_error(unseen: &Unseen, only: Option<usize>) -> f64 {
-    let (mut probabilities, mut truths) = (Vec::new(), Vec::new());
-    for left_out in 0..N_FOLDS {
-        let (scores, truths_there) = unseen.pick(|_, fold| fold != left_out);
-        let calibrator = Calibrator::fit(&scores, &truths_there);
-        let (scores, truths_here) =
-            unseen.pick(|set, fold| fold == left_out && only.is_none_or(|only| set == only));
-        probabilities.extend(scores.iter().map(|&score| calibrator.probability(score)));
-        truths.extend(truths_here);
-    }
-    expected_calibration_error(N_BINS, &probabilities, &truths)
+/// Calibration error of one set, at the frequencies that it has.
+fn calibration_error(unseen: &Unseen, calibrated: &Calibrated, wanted: usize) -> f64 {
+    let rows = calibrated.probabilities.iter().zip(&unseen.truths);
+    let rows = rows.zip(&unseen.sets).filter(|(_, set)| **set == wanted);
+    let (probabilities, truths): (Vec<f64>, Vec<bool>) = rows.map(|(row, _)| row).unzip();
+    Reliability::natural(&probabilities, &truths).error()
 }
 
 fn recipe() -> Recipe {
@@ -261,19 +274,10 @@ fn recipe() -> Recipe {
     }
 }
 
-fn calibrator_toml(calibrator: Calibrator, n_rows: usize) -> String {
+fn calibrator_head(n_rows: usize) -> String {
     format!(
-        "# Fitted on out-of-fold scores at natural frequencies, by `cargo xtask train spam-text`:\n\
-         # {n_rows} rows of {}.\n\
-         # probability = 1 / (1 + exp(-(slope * score + intercept)))\n\
-         \n\
-         [[calibrator]]\n\
-         label = \"spam\"\n\
-         kind = \"logistic\"\n\
-         slope = {:?}\n\
-         intercept = {:?}\n",
+        "Counted on out-of-fold scores at natural frequencies, by `cargo xtask train spam-text`:\n\
+         {n_rows} rows of {}.",
         SETS.join(", "),
-        figures::round(calibrator.slope),
-        figures::round(calibrator.intercept),
     )
 }
