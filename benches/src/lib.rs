@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use image::ImageFormat;
+use trommel_tests::pictures::{drawn, encoded};
+
 /// Rounds that a ratio is the median of.
 const ROUNDS: usize = 7;
 
@@ -50,7 +53,8 @@ pub fn print_ratio(
     );
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// The middle one.
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -97,4 +101,31 @@ pub fn messages(n: usize) -> Vec<String> {
         chosen.join(". ")
     };
     (0..n).map(|_| message()).collect()
+}
+
+/// `n` JPEG photos of 1,600 by 1,200 pixels, of the project's own making and the same
+/// every time: hills under a sky, with grain.
+///
+/// # Panics
+///
+/// When the codec fails on RGB.
+pub fn pictures(n: usize) -> Vec<Vec<u8>> {
+    let picture = |seed: u32| {
+        let image = drawn(1600, 1200, |x, y| {
+            let (fx, fy) = (f64::from(x) / 1600.0, f64::from(y) / 1200.0);
+            let phase = f64::from(seed);
+            let hill = 0.55 + 0.15 * (fx * 7.0 + phase).sin() + 0.05 * (fx * 31.0 + phase).cos();
+            let grain = f64::from((x ^ (y * 7) ^ seed).wrapping_mul(2_654_435_761) >> 24) / 16.0;
+            let base = if fy < hill {
+                [120.0 + 80.0 * fy, 160.0 + 40.0 * fy, 230.0]
+            } else {
+                let stripe = 20.0 * (fx * 90.0 + fy * 60.0).sin();
+                [70.0 + stripe, 120.0 + stripe, 60.0]
+            };
+            // A cast keeps to 0..=255.
+            base.map(|value| (value + grain) as u8)
+        });
+        encoded(&image, ImageFormat::Jpeg)
+    };
+    (0..n).map(|seed| picture(seed as u32)).collect()
 }

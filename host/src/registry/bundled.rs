@@ -6,8 +6,11 @@ use std::borrow::Cow;
 use super::{FileError, Package, PackageError};
 use crate::engine::Limits;
 
-/// A bundled detector's files, by name.
-type Files = &'static [(&'static str, &'static [u8])];
+/// A bundled detector's files, by name: what its package folder would hold.
+pub type Files = &'static [(&'static str, &'static [u8])];
+
+/// The bundled detectors by name, in the order in which they are loaded.
+pub const DETECTORS: &[(&str, Files)] = &[("spam-text", SPAM_TEXT)];
 
 const SPAM_TEXT: Files = &[
     (
@@ -31,7 +34,10 @@ const SPAM_TEXT: Files = &[
 /// The bundled packages, their limits granted up to `max`: an error when a host
 /// grants less than they ask for.
 pub fn packages(max: &Limits) -> Result<Vec<Package>, PackageError> {
-    Ok(vec![package("bundled/spam-text", SPAM_TEXT, max)?])
+    let detectors = DETECTORS.iter();
+    detectors
+        .map(|(name, files)| package(&format!("bundled/{name}"), files, max))
+        .collect()
 }
 
 fn package(origin: &str, files: Files, max: &Limits) -> Result<Package, PackageError> {
