@@ -34,6 +34,31 @@ struct Held {
     images: Vec<Image>,
 }
 
+impl Held {
+    fn tensor(&self, index: usize) -> Option<&Tensor> {
+        self.tensors.get(index.checked_rem(self.tensors.len())?)
+    }
+}
+
+fn dtype(word: &str) -> Dtype {
+    match word {
+        "bool" => Dtype::Bool,
+        "u8" => Dtype::U8,
+        "i8" => Dtype::I8,
+        "u16" => Dtype::U16,
+        "i16" => Dtype::I16,
+        "u32" => Dtype::U32,
+        "i32" => Dtype::I32,
+        "u64" => Dtype::U64,
+        "i64" => Dtype::I64,
+        "f16" => Dtype::F16,
+        "bf16" => Dtype::Bf16,
+        "f32" => Dtype::F32,
+        "f64" => Dtype::F64,
+        other => panic!("no such dtype: {other}"),
+    }
+}
+
 fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Result<(), Failure> {
     let n = |index: usize| words[index].parse::<usize>().expect("a number");
     match words[0] {
@@ -113,6 +138,43 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
             let model = Model::open("spam")?;
             let ids = Tensor::new(&[1, 1], &[1_i64])?;
             model.run(&[(words[1], &ids)], ["score"])?;
+        }
+        // Sequences that no limit needs, but a fuzzer: tensors by their index among
+        // those held, so that a sequence that forgets some still means something.
+        "make" => {
+            let shape: Vec<u32> = words[3..]
+                .iter()
+                .map(|word| word.parse().expect("a size"))
+                .collect();
+            held.tensors
+                .push(Tensor::from_bytes(dtype(words[1]), &shape, &vec![0; n(2)])?);
+        }
+        "read" => {
+            if let Some(tensor) = held.tensor(n(1)) {
+                std::hint::black_box((tensor.dtype(), tensor.shape(), tensor.read_bytes()?));
+            }
+        }
+        "drop" => {
+            if n(1) < held.tensors.len() {
+                held.tensors.swap_remove(n(1));
+            }
+        }
+        "emit" => {
+            if let Some(tensor) = held.tensor(n(2)) {
+                findings.embedding(words[1], tensor);
+            }
+        }
+        "feed" => {
+            let model = Model::open("spam")?;
+            let inputs: Vec<(&str, &Tensor)> = words[2..]
+                .chunks_exact(2)
+                .filter_map(|pair| Some((pair[0], held.tensor(pair[1].parse().ok()?)?)))
+                .collect();
+            let [answer] = model.run(&inputs, [words[1]])?;
+            held.tensors.push(answer);
+        }
+        "try" => {
+            let _ = obey(&words[1..], item, findings, held);
         }
         "describe" => {
             let model = Model::open("spam")?;

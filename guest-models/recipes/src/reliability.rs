@@ -13,6 +13,11 @@ pub(crate) struct Reliability {
 /// How many bins there are.
 pub(crate) const N_BINS: usize = 10;
 
+/// Where a label's diagram lies, beside its plugin's card.
+pub(crate) fn file_name(label: &str) -> String {
+    format!("reliability-{}.svg", label.replace('/', "-"))
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Bin {
     n_rows: usize,

@@ -90,7 +90,7 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
         calibrate::file(&calibrator_head(samples.len()), &[(LABEL, table)]).as_bytes(),
     )?;
     write(
-        &format!("reliability-{LABEL}.svg"),
+        &reliability::file_name(LABEL),
         reliability.svg(LABEL).as_bytes(),
     )?;
     write("figures.json", figures.json()?.as_bytes())?;

@@ -74,11 +74,15 @@ impl Package {
         })
     }
 
-    /// A package from anything that gives its files by name.
-    pub(super) fn from_files(
+    /// A package from anything that gives its files by name, such as an archive;
+    /// `origin` is only the name that messages use. `read` bounds what it gives:
+    /// here nothing is refused for its length.
+    ///
+    /// As [`Package::read`], and whatever `read` says of a file that is not there.
+    pub fn from_files(
         origin: &str,
         max: &Limits,
-        read: impl Fn(&str) -> Result<Bytes, FileError>,
+        read: impl Fn(&str) -> Result<Cow<'static, [u8]>, FileError>,
     ) -> Result<Self, PackageError> {
         let shown = |name: &str| format!("{origin}/{name}");
         let manifest_bytes = read(MANIFEST)?;
