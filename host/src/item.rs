@@ -566,6 +566,66 @@ mod tests {
     }
 
     #[test]
+    fn a_data_uri_becomes_bytes_and_anything_else_stays_a_path() {
+        for (given, expected) in [
+            (
+                "data:image/png;base64,AQID",
+                ImageSource::Bytes([1, 2, 3].into()),
+            ),
+            (
+                "DATA:Image/JPEG;BASE64,AQI=",
+                ImageSource::Bytes([1, 2].into()),
+            ),
+            (
+                "data:image/x;name=a;base64, AQI ",
+                ImageSource::Bytes([1, 2].into()),
+            ),
+            ("cat.png", ImageSource::Path("cat.png".to_owned())),
+            ("dätä", ImageSource::Path("dätä".to_owned())),
+        ] {
+            assert_eq!(
+                ImageSource::parse(given.to_owned()),
+                Ok(expected),
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_data_uri_that_holds_no_image_is_named_with_its_place() {
+        for (given, expected) in [
+            ("data:text/html;base64,AQID", "its type is `text/html`"),
+            ("data:,hello", "its type is ``"),
+            ("data:image/png,raw", "it is not base64"),
+            ("data:image/png;base64", "it has no comma"),
+            ("data:image/png;base64,A!==", "does not decode"),
+        ] {
+            let json = serde_json::json!({ "id": "a", "images": ["ok.png", given] });
+            let error = Item::from_json(json.to_string().as_bytes()).unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with("image 1 of `images`"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn images_have_bounds_of_their_own() {
+        let bounds = ItemBounds {
+            n_images: 1,
+            image_bytes: 2,
+            ..ItemBounds::default()
+        };
+        let mut item = Item::from_image_bytes("", [1, 2].as_slice());
+        item.check(&bounds).unwrap();
+        item.push_image([].into());
+        let error = item.check(&bounds).unwrap_err().to_string();
+        assert!(error.contains("2 images, at most 1"), "{error}");
+        let item = Item::from_image_bytes("", [1, 2, 3].as_slice());
+        let error = item.check(&bounds).unwrap_err().to_string();
+        assert!(error.contains("3 bytes of images, at most 2"), "{error}");
+    }
+
+    #[test]
     fn deep_nesting_is_an_error_and_not_a_crash() {
         let json = format!(r#"{{"id":"a","text":"t","x":{}}}"#, "[".repeat(100_000));
         Item::from_json(json.as_bytes()).unwrap_err();

@@ -28,6 +28,9 @@ const MAX_KEPT: u64 = 64;
 pub struct Exhibit {
     item: Arc<Item>,
     images: Vec<Image>,
+    /// When its judging must be done: work that is shared lasts as long as any who
+    /// asks may wait.
+    by: Instant,
     decoder: Arc<Decoder>,
     device: Arc<dyn Device>,
     kept: Account,
@@ -76,18 +79,19 @@ impl Engine {
                 opened.push(image?);
             }
         }
-        Ok(self.shown(item, opened))
+        Ok(self.shown(item, opened, by))
     }
 
     /// Puts `item` on show without its images, for detectors that read none.
     pub fn exhibit_unopened(&self, item: &Arc<Item>) -> Exhibit {
-        self.shown(item, Vec::new())
+        self.shown(item, Vec::new(), now())
     }
 
-    fn shown(&self, item: &Arc<Item>, images: Vec<Image>) -> Exhibit {
+    fn shown(&self, item: &Arc<Item>, images: Vec<Image>, by: Instant) -> Exhibit {
         Exhibit {
             item: item.clone(),
             images,
+            by,
             decoder: self.decoder.clone(),
             device: self.device.clone(),
             kept: Account::new("the item's images", MAX_KEPT_BYTES, MAX_KEPT),
@@ -163,12 +167,11 @@ impl Exhibit {
         header: Header,
         how: &Preprocess,
         account: &Account,
-        by: Instant,
     ) -> Result<Tensor, ImageError> {
         let n_bytes = how.n_bytes(header.width, header.height)? as u64;
         // Each who asks pays for the whole: another may let go of it first.
         let charge = account.charge(n_bytes, 1)?;
-        let made = self.making(part, header, how, n_bytes, by).await?;
+        let made = self.making(part, header, how, n_bytes).await?;
         let storage = made.storage().clone();
         Ok(Tensor::from_storage(
             made.dtype(),
@@ -178,14 +181,7 @@ impl Exhibit {
         ))
     }
 
-    fn making(
-        &self,
-        part: u32,
-        header: Header,
-        how: &Preprocess,
-        n_bytes: u64,
-        by: Instant,
-    ) -> Preparing {
+    fn making(&self, part: u32, header: Header, how: &Preprocess, n_bytes: u64) -> Preparing {
         let mut making = locked(&self.making);
         let known = making
             .iter()
@@ -193,7 +189,7 @@ impl Exhibit {
         if let Some(known) = known {
             return known.tensor.clone();
         }
-        let tensor = self.prepare(part, header, how, by).shared();
+        let tensor = self.prepare(part, header, how).shared();
         if let Ok(kept) = self.kept.charge(n_bytes, 1) {
             making.push(Making {
                 part,
@@ -210,11 +206,11 @@ impl Exhibit {
         part: u32,
         header: Header,
         how: &Preprocess,
-        by: Instant,
     ) -> BoxFuture<'static, Result<Tensor, ImageError>> {
         let image = self.image(part).expect("the header is this image's");
         let decoding = self.decoding(image, header);
         let (device, how, spent) = (self.device.clone(), how.clone(), self.preparing.clone());
+        let by = self.by;
         async move {
             let decoded = decoding.await?;
             let start = now();

@@ -88,7 +88,7 @@ impl HostImage for CallState {
         let how = self.table.get(&how);
         let how = how.map_err(|error| broken(error.to_string()))?.0.clone();
         let (exhibit, account, by) = (self.exhibit.clone(), self.tensors.clone(), self.deadline());
-        let tensor = exhibit.tensor(part, header, &how, &account, by);
+        let tensor = exhibit.tensor(part, header, &how, &account);
         let tensor = until(by, tensor, self.timed_out("an image to be decoded")).await?;
         let tensor = match tensor {
             Ok(tensor) => Ok(tensor),
