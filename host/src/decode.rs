@@ -103,8 +103,9 @@ pub struct Header {
     pub width: u32,
     /// Pixels from top to bottom, upright.
     pub height: u32,
-    /// Bytes as the codec decodes them.
-    pub decoded_bytes: u64,
+    /// Bytes that decoding takes at its peak, as far as they grow with the image:
+    /// what the codec works on and decodes into, and the RGB that is made of it.
+    pub working_bytes: u64,
     /// What EXIF says was done to it.
     orientation: Orientation,
 }
@@ -157,6 +158,12 @@ impl Header {
                 bounds.pixels,
             )?;
             within("decoded bytes", decoded_bytes, bounds.decoded_bytes)?;
+            let n_pixels = u64::from(width) * u64::from(height);
+            // Coefficients of all scans: a 16-bit number for each of three channels.
+            let coefficients = match format == ImageFormat::Jpeg && is_progressive(bytes) {
+                true => n_pixels * 6,
+                false => 0,
+            };
             // Broken EXIF turns nothing: the picture is there all the same.
             let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
             let (width, height) = match is_lying(orientation) {
@@ -167,7 +174,7 @@ impl Header {
                 format,
                 width,
                 height,
-                decoded_bytes,
+                working_bytes: decoded_bytes + coefficients + n_pixels * 3,
                 orientation,
             })
         })
@@ -249,27 +256,51 @@ fn is_lying(orientation: Orientation) -> bool {
     )
 }
 
-/// The codec fills what is missing of a truncated file with gray, so whether it is
-/// whole is looked at here: segment by segment, for cameras put pictures into
-/// headers and write things of their own after the end.
-fn ends_as_jpeg(bytes: &[u8]) -> bool {
+/// Ends a JPEG.
+const END_OF_IMAGE: u8 = 0xd9;
+
+/// Begins coded data.
+const START_OF_SCAN: u8 = 0xda;
+
+/// Begins a frame that comes in several scans over the whole image.
+const PROGRESSIVE_FRAME: u8 = 0xc2;
+
+/// The markers of a JPEG in their order, segment by segment: cameras put pictures
+/// into headers and write things of their own after the end.
+fn jpeg_markers(bytes: &[u8]) -> impl Iterator<Item = u8> {
     // The marker of the beginning has no length.
     let mut at = 2;
-    while let (Some(&first), Some(&second)) = (bytes.get(at), bytes.get(at + 1)) {
-        at += match (first, second) {
-            (0xff, 0xd9) => return true,
-            // A marker without a segment, or a byte of coded data.
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd7) => 2,
-            (0xff, 0xff) => 1,
-            (0xff, _) => match bytes.get(at + 2..at + 4) {
-                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
-            // Coded data.
-            _ => 1,
-        };
-    }
-    false
+    std::iter::from_fn(move || {
+        loop {
+            let (first, second) = (*bytes.get(at)?, *bytes.get(at + 1)?);
+            let (step, is_marker) = match (first, second) {
+                // Restart markers and the like, or a byte of coded data.
+                (0xff, 0x00 | 0x01 | 0xd0..=0xd7) => (2, false),
+                (0xff, 0xff) | (0..=0xfe, _) => (1, false),
+                (0xff, END_OF_IMAGE) => (2, true),
+                (0xff, _) => {
+                    let length = bytes.get(at + 2..at + 4)?;
+                    let length = u16::from_be_bytes([length[0], length[1]]);
+                    (2 + usize::from(length), true)
+                }
+            };
+            at += step;
+            if is_marker {
+                return Some(second);
+            }
+        }
+    })
+}
+
+/// Whether a JPEG is whole: the codec fills what is missing with gray.
+fn ends_as_jpeg(bytes: &[u8]) -> bool {
+    jpeg_markers(bytes).any(|marker| marker == END_OF_IMAGE)
+}
+
+fn is_progressive(bytes: &[u8]) -> bool {
+    jpeg_markers(bytes)
+        .take_while(|&marker| marker != START_OF_SCAN)
+        .any(|marker| marker == PROGRESSIVE_FRAME)
 }
 
 /// Three bytes a pixel; what is not opaque is laid on white.
@@ -288,4 +319,45 @@ fn on_white(image: DynamicImage) -> Vec<u8> {
         rgb.extend([over(*red), over(*green), over(*blue)]);
     }
     rgb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A JPEG's skeleton: a picture in its header, the real frame, and its data.
+    fn skeleton(frame: u8, tail: &[u8]) -> Vec<u8> {
+        let thumbnail = [0xff, 0xd8, 0xff, 0xda, 0, 2, 9, 9, 0xff, 0xd9];
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, 0, 12];
+        bytes.extend(thumbnail);
+        bytes.extend([0xff, frame, 0, 4, 7, 7]);
+        bytes.extend([0xff, 0xda, 0, 3, 5, 1, 2, 0xff, 0, 3, 0xff, 0xd0, 4]);
+        bytes.extend(tail);
+        bytes
+    }
+
+    #[test]
+    fn the_end_of_a_picture_in_the_header_is_not_the_end() {
+        assert!(!ends_as_jpeg(&skeleton(0xc0, &[])));
+        assert!(ends_as_jpeg(&skeleton(0xc0, &[0xff, 0xd9])));
+        assert!(ends_as_jpeg(&skeleton(
+            0xc0,
+            &[0xff, 0xff, 0xd9, 0xff, 0xda, 1]
+        )));
+    }
+
+    #[test]
+    fn a_jpeg_that_breaks_off_in_a_segment_does_not_end() {
+        assert!(!ends_as_jpeg(&[
+            0xff, 0xd8, 0xff, 0xe1, 0xff, 0xff, 0xff, 0xd9
+        ]));
+        assert!(!ends_as_jpeg(&[0xff, 0xd8, 0xff, 0xe1]));
+        assert!(!ends_as_jpeg(&[]));
+    }
+
+    #[test]
+    fn a_progressive_frame_is_seen_in_the_image_and_not_in_its_header() {
+        assert!(is_progressive(&skeleton(0xc2, &[])));
+        assert!(!is_progressive(&skeleton(0xc0, &[0xff, 0xc2, 0, 2])));
+    }
 }

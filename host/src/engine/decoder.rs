@@ -96,9 +96,7 @@ impl Decoder {
         header: Header,
         spent: Arc<Spent>,
     ) -> Result<Decoded, ImageError> {
-        // What the codec decodes into, and the upright RGB that is made of it.
-        let rgb = u64::from(header.width) * u64::from(header.height) * 3;
-        let n_units = units(header.decoded_bytes + rgb).min(self.n_units);
+        let n_units = units(header.working_bytes).min(self.n_units);
         let room = self.room.clone().acquire_many_owned(n_units).await;
         let room = room.map_err(|_| lost())?;
         let bounds = self.bounds.clone();
