@@ -3,6 +3,7 @@
 
 pub mod counting;
 pub mod guests;
+pub mod hostile_items;
 pub mod onnx;
 pub mod pictures;
 pub mod plugin;

@@ -58,18 +58,25 @@ pub fn with_segment(jpeg: &[u8], marker: u8, segment: &[u8]) -> Vec<u8> {
 
 /// A PNG that says it is of this size, and holds no pixel.
 pub fn png_header(width: u32, height: u32) -> Vec<u8> {
-    let mut header = b"IHDR".to_vec();
-    header.extend(width.to_be_bytes());
-    header.extend(height.to_be_bytes());
+    let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
     header.extend([8, 2, 0, 0, 0]);
-    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
-    let checksum = crc(&header);
-    file.extend(header);
-    file.extend(checksum.to_be_bytes());
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    file.extend(png_chunk(b"IHDR", &header));
     // The codec reads on to the first chunk of pixels.
-    file.extend(b"\0\0\0\0IDAT");
-    file.extend(crc(b"IDAT").to_be_bytes());
+    file.extend(png_chunk(b"IDAT", &[]));
     file
+}
+
+/// A chunk of a PNG: length, name, content, checksum.
+///
+/// # Panics
+///
+/// When the content is longer than a chunk can be.
+pub fn png_chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).expect("a chunk's length");
+    let named = [name, content].concat();
+    let checksum = crc(&named);
+    [&length.to_be_bytes(), &named[..], &checksum.to_be_bytes()].concat()
 }
 
 /// CRC-32 as PNG has it (ISO 3309).
