@@ -1,5 +1,7 @@
 //! `trommel check` as a user drives it: arguments, input, output, exit codes.
 
+mod compiling;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

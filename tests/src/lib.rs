@@ -4,6 +4,7 @@
 pub mod counting;
 pub mod guests;
 pub mod hostile_items;
+pub mod hostile_components;
 pub mod onnx;
 pub mod pictures;
 pub mod plugin;

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use trommel::item::{Item, ItemBounds, PartKind};
+use trommel::engine::{Compiler, EngineOptions};
 use trommel::policy::{Action, Policy};
 use trommel::registry::CompileCache;
 use trommel::{Host, Judgement};
@@ -107,7 +108,13 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
 
 fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
     check_device(&arguments.device)?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let engine = EngineOptions {
+        compiler: Compiler::program(program),
+        ..EngineOptions::default()
+    };
     let mut builder = Host::builder()
+        .engine_options(engine)
         .compile_cache(CompileCache::user())
         .deadline(Duration::from_millis(arguments.deadline_ms));
     if arguments.detector.is_empty() {

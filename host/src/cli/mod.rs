@@ -12,6 +12,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+use trommel::engine::compiler::{COMPILE_COMMAND, answer};
 
 /// How a command ended; the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,12 @@ The log goes to standard error; TROMMEL_LOG=debug shows more of it.";
 enum Command {
     /// Judge files, folders, a text, or JSON lines.
     Check(check::CheckArguments),
+    /// Compile the component on standard input; a host starts this by itself.
+    #[command(name = COMPILE_COMMAND, hide = true)]
+    CompileComponent {
+        /// Bounds that the host sets.
+        bounds: Vec<String>,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -103,6 +110,9 @@ pub(crate) fn run() -> ExitCode {
     start_log();
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::CompileComponent { bounds } => {
+            answer(&bounds).map(|()| Exit::Done).map_err(Into::into)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trommel", &mut script);

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use semver::{Version, VersionReq};
 use trommel_tensor::TensorError;
+use wasmparser::{Parser, Payload};
 
 use super::bindings::DetectorPre;
 use super::call::CallState;
-use super::{CONTRACT_VERSION, Engine, Fault};
+use super::{Blame, CONTRACT_VERSION, Engine, Fault};
 
 const PACKAGE: &str = "trommel:detector/";
 const DETECTION: &str = "detection";
@@ -19,6 +20,10 @@ const DETECTION: &str = "detection";
 const INTERFACES: [&str; 7] = [
     "content", "failures", "images", "log", "results", "settings", "tensors",
 ];
+
+/// Bytes of the largest section of component types taken. The contract fills a
+/// twentieth of it.
+const MAX_TYPE_SECTION_BYTES: usize = 64 << 10;
 
 /// Why a component cannot become a detector.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,25 @@ pub enum LoadError {
         "this is a core module, not a component; link it with wasm-component-ld or wrap it with `wasm-tools component new`"
     )]
     CoreModule,
+    /// Its types fill more than they may.
+    #[error(
+        "the component declares {given} bytes of types in one section, at most {MAX_TYPE_SECTION_BYTES} are taken; import what the contract offers and nothing else"
+    )]
+    TypesTooLarge {
+        /// Bytes of the section.
+        given: usize,
+    },
+    /// Compiling it takes more time or memory than it may.
+    #[error(
+        "the component costs too much to compile: {reason}; make its functions smaller, or load it on a host that gives its compiler more"
+    )]
+    TooCostly {
+        /// Which bound it passed.
+        reason: String,
+    },
+    /// The compiler itself cannot be used.
+    #[error("the compiler cannot be used: {0}")]
+    Compiler(String),
     /// Broken or truncated.
     #[error(
         "the component does not compile: {reason}; is the file whole, and within this host's limits? build it again"
@@ -104,6 +128,17 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Who is to blame.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Engine(_) | Self::Compiler(_) => Blame::Host,
+            Self::Start(fault) => fault.blame(),
+            _ => Blame::Guest,
+        }
+    }
+}
+
 /// Compiled code of a component that keeps to the contract.
 #[derive(Clone)]
 pub struct Component {
@@ -130,21 +165,27 @@ impl Engine {
     /// Compiles a component and checks its imports and exports against the
     /// contract. Blocking and slow: not on a caller's executor.
     ///
-    /// `TooLarge`, `CoreModule` or `Malformed` for its bytes; `Wasi`,
-    /// `UnknownImport`, `ContractMismatch` or `NoDetection` for what it asks for
-    /// and offers.
+    /// Fails as [`Engine::precompile`] does for its bytes; `Wasi`, `UnknownImport`,
+    /// `ContractMismatch` or `NoDetection` for what it asks for and offers.
+    #[expect(unsafe_code, reason = "wasmtime cannot check native code")]
     pub fn compile(&self, wasm: &[u8]) -> Result<Component, LoadError> {
-        self.check_bytes(wasm)?;
-        let compiled = wasmtime::component::Component::from_binary(&self.wasmtime, wasm);
-        self.checked(compiled.map_err(|error| malformed(&error))?)
+        let code = self.precompile(wasm)?;
+        // SAFETY: compiled here, or by the program that the embedder trusts as
+        // this process.
+        let loaded = unsafe { wasmtime::component::Component::deserialize(&self.wasmtime, code) };
+        self.checked(loaded.map_err(|error| malformed(&error))?)
     }
 
-    /// Compiles a component into bytes for [`Engine::load_precompiled`]. Fails as
-    /// [`Engine::compile`] does for its bytes; imports are checked when it is loaded.
+    /// Compiles a component into bytes for [`Engine::load_precompiled`], with
+    /// [`EngineOptions::compiler`](super::EngineOptions::compiler). Its imports are
+    /// checked when it is loaded.
+    ///
+    /// `TooLarge`, `CoreModule`, `TypesTooLarge` or `Malformed` for its bytes,
+    /// `TooCostly` when it passes a bound of the compiler, `Compiler` when that
+    /// cannot be used.
     pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         self.check_bytes(wasm)?;
-        let compiled = self.wasmtime.precompile_component(wasm);
-        compiled.map_err(|error| malformed(&error))
+        self.options.compiler.compiled(&self.wasmtime, wasm)
     }
 
     /// Loads what [`Engine::precompile`] wrote.
@@ -171,7 +212,7 @@ impl Engine {
         if wasm.starts_with(b"\0asm\x01\0\0\0") {
             return Err(LoadError::CoreModule);
         }
-        Ok(())
+        check_types(wasm)
     }
 
     fn checked(&self, wasmtime: wasmtime::component::Component) -> Result<Component, LoadError> {
@@ -203,7 +244,28 @@ impl Engine {
     }
 }
 
-fn malformed(error: &wasmtime::Error) -> LoadError {
+/// Refuses types that nest so deep that reading them would overflow the stack: 60
+/// KB of them ended the process, since wasmparser recurses and bounds no depth. A
+/// level takes three bytes, so a section's size bounds it.
+fn check_types(wasm: &[u8]) -> Result<(), LoadError> {
+    for payload in Parser::new(0).parse_all(wasm) {
+        let section = match payload {
+            Ok(Payload::ComponentTypeSection(section)) => section.range(),
+            Ok(Payload::CoreTypeSection(section)) => section.range(),
+            Ok(_) => continue,
+            // The compiler stops at the same place, and says more about it.
+            Err(_) => break,
+        };
+        if section.len() > MAX_TYPE_SECTION_BYTES {
+            return Err(LoadError::TypesTooLarge {
+                given: section.len(),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn malformed(error: &wasmtime::Error) -> LoadError {
     LoadError::Malformed {
         reason: format!("{error:#}").replace('\n', " "),
     }

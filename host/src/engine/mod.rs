@@ -8,6 +8,7 @@
 mod bindings;
 mod call;
 mod decoder;
+pub mod compiler;
 mod detector;
 mod exhibit;
 mod fault;
@@ -30,6 +31,7 @@ pub use call::Call;
 use call::CallState;
 use decoder::Decoder;
 pub use decoder::DecoderOptions;
+pub use compiler::Compiler;
 pub use detector::{Detector, DetectorParts, ModelParts};
 pub use exhibit::Exhibit;
 pub use fault::{Blame, Failure, Fault};
@@ -53,6 +55,8 @@ pub struct EngineOptions {
     pub max_component_bytes: usize,
     /// How images are decoded.
     pub decoder: DecoderOptions,
+    /// Who compiles components, and what that may cost.
+    pub compiler: Compiler,
 }
 
 impl Default for EngineOptions {
@@ -62,6 +66,7 @@ impl Default for EngineOptions {
             max_limits: Limits::MAX,
             max_component_bytes: 32 << 20,
             decoder: DecoderOptions::default(),
+            compiler: Compiler::in_process(),
         }
     }
 }
@@ -168,6 +173,20 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
 
 fn config(options: &EngineOptions) -> Config {
     let mut config = Engine::pool_config(options);
+    set(&mut config);
+    config
+}
+
+/// For an engine that only compiles, and so reserves no pool. Its code fits the
+/// engines of [`config`].
+fn compiler_config() -> Config {
+    let mut config = Config::new();
+    set(&mut config);
+    config
+}
+
+/// What decides the code that is compiled.
+fn set(config: &mut Config) {
     config.epoch_interruption(true);
     // Halves the cost of a call; the contract has no async functions.
     config.concurrency_support(false);
@@ -176,5 +195,4 @@ fn config(options: &EngineOptions) -> Config {
     config.wasm_backtrace_max_frames(None);
     config.wasm_memory64(false);
     config.wasm_relaxed_simd(false);
-    config
 }
