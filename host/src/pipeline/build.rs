@@ -144,7 +144,11 @@ impl HostBuilder {
             false => Vec::new(),
         };
         for folder in &self.folders {
-            packages.push(Package::read(folder, &max)?);
+            packages.push(Package::read(
+                folder,
+                &max,
+                self.engine.max_component_bytes,
+            )?);
         }
         if packages.is_empty() {
             return Err(BuildError::NoDetector);

@@ -41,7 +41,7 @@ pub fn packages(max: &Limits) -> Result<Vec<Package>, PackageError> {
 }
 
 fn package(origin: &str, files: Files, max: &Limits) -> Result<Package, PackageError> {
-    Package::from_files(origin, max, |name| {
+    Package::from_files(origin, max, |name, _| {
         let file = files.iter().find(|(known, _)| *known == name);
         file.map(|(_, bytes)| Cow::Borrowed(*bytes))
             .ok_or_else(|| FileError {

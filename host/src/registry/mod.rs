@@ -13,4 +13,4 @@ mod package;
 pub use cache::CompileCache;
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
-pub use package::{FileError, Package};
+pub use package::{FileError, FileKind, Package};

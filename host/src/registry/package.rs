@@ -22,8 +22,11 @@ pub(super) const MANIFEST: &str = "plugin.toml";
 /// What model files may hold beside weights.
 const MODEL_SLACK_BYTES: u64 = 16 << 20;
 
-/// Bytes of the largest file of a package.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Bytes of the largest image of a golden case.
+const MAX_IMAGE_BYTES: u64 = 8 << 20;
+
+/// Bytes of the largest model of a package.
+const MAX_MODEL_BYTES: u64 = 1 << 30;
 
 type Bytes = Cow<'static, [u8]>;
 
@@ -55,20 +58,25 @@ pub struct FileError {
 
 impl Package {
     /// Reads a plugin folder: `plugin.toml` and the files that it names. Limits that
-    /// the manifest asks for are granted up to `max`.
+    /// the manifest asks for are granted up to `max`, and a component above
+    /// `max_component_bytes` is not read.
     ///
     /// The first file that is missing, too large or not plain, the first mistake
     /// in manifest or calibrator, or the first model with another digest.
-    pub fn read(folder: &Path, max: &Limits) -> Result<Self, PackageError> {
+    pub fn read(
+        folder: &Path,
+        max: &Limits,
+        max_component_bytes: usize,
+    ) -> Result<Self, PackageError> {
         if !folder.is_dir() {
             return Err(PackageError::File(FileError {
                 file: folder.to_owned(),
                 what: "not a plugin folder; give the folder that holds plugin.toml".to_owned(),
             }));
         }
-        Self::from_files(&folder.display().to_string(), max, |name| {
+        Self::from_files(&folder.display().to_string(), max, |name, kind| {
             let path = folder.join(name);
-            let read = read_bounded(&path);
+            let read = read_bounded(&path, kind.max_bytes(max_component_bytes));
             read.map(Cow::Owned)
                 .map_err(|what| FileError { file: path, what })
         })
@@ -82,16 +90,16 @@ impl Package {
     pub fn from_files(
         origin: &str,
         max: &Limits,
-        read: impl Fn(&str) -> Result<Cow<'static, [u8]>, FileError>,
+        read: impl Fn(&str, FileKind) -> Result<Bytes, FileError>,
     ) -> Result<Self, PackageError> {
         let shown = |name: &str| format!("{origin}/{name}");
-        let manifest_bytes = read(MANIFEST)?;
+        let manifest_bytes = read(MANIFEST, FileKind::Text)?;
         let manifest_text = text(&manifest_bytes, &shown(MANIFEST))?;
         let manifest = Manifest::parse(&shown(MANIFEST), &manifest_text, max)?;
         let mut models = BTreeMap::new();
         let mut n_model_bytes = 0_u64;
         for (name, model) in &manifest.models {
-            let bytes = read(&model.file)?;
+            let bytes = read(&model.file, FileKind::Model)?;
             // Before the next is read: a manifest may name one file many times.
             n_model_bytes += bytes.len() as u64;
             if n_model_bytes
@@ -116,7 +124,10 @@ impl Package {
             }
             models.insert(name.clone(), bytes);
         }
-        let calibrator_text = text(&read(&manifest.calibrator)?, &shown(&manifest.calibrator))?;
+        let calibrator_text = text(
+            &read(&manifest.calibrator, FileKind::Text)?,
+            &shown(&manifest.calibrator),
+        )?;
         let calibrator = Calibrator::parse(&shown(&manifest.calibrator), &calibrator_text)?;
         for label in manifest.labels.keys() {
             if !calibrator.labels().any(|known| known == label) {
@@ -133,7 +144,7 @@ impl Package {
         let golden = golden.collect::<Result<_, _>>()?;
         Ok(Self {
             golden,
-            component: read(&manifest.component)?,
+            component: read(&manifest.component, FileKind::Component)?,
             origin: origin.to_owned(),
             manifest,
             manifest_text,
@@ -172,7 +183,7 @@ impl Package {
 /// The item of a golden case: its text, its image, or both.
 fn golden_item(
     golden: &Golden,
-    read: impl Fn(&str) -> Result<Bytes, FileError>,
+    read: impl Fn(&str, FileKind) -> Result<Bytes, FileError>,
 ) -> Result<Arc<Item>, FileError> {
     let mut item = Item {
         id: golden.name.clone(),
@@ -182,7 +193,7 @@ fn golden_item(
         item.push_text("text", text.clone(), None);
     }
     if let Some(image) = &golden.image {
-        item.push_image(read(image)?.into());
+        item.push_image(read(image, FileKind::Image)?.into());
     }
     Ok(Arc::new(item))
 }
@@ -200,16 +211,32 @@ fn text(bytes: &[u8], file: &str) -> Result<String, PackageError> {
     })
 }
 
-/// The whole file, when it is a file of sane size.
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let is_toml = path
-        .extension()
-        .is_some_and(|extension| extension == "toml");
-    let most = if is_toml {
-        MAX_BYTES as u64
-    } else {
-        MAX_FILE_BYTES
-    };
+/// What a file of a package is for, whatever its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// The manifest or the calibrator.
+    Text,
+    /// The component.
+    Component,
+    /// An ONNX file.
+    Model,
+    /// The image of a golden case.
+    Image,
+}
+
+impl FileKind {
+    fn max_bytes(self, max_component_bytes: usize) -> u64 {
+        match self {
+            Self::Text => MAX_BYTES as u64,
+            Self::Component => max_component_bytes as u64,
+            Self::Model => MAX_MODEL_BYTES,
+            Self::Image => MAX_IMAGE_BYTES,
+        }
+    }
+}
+
+/// The whole file, when it is a plain one of at most `most` bytes.
+fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     // Asked first, and not through links: opening a pipe waits for its writer, and
     // a package holds its files itself.
     let metadata = path
@@ -232,6 +259,11 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     // The file may grow between the two looks.
     let read = file.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > most {
+        return Err(format!(
+            "has more than {most} bytes, the most that are taken"
+        ));
+    }
     Ok(bytes)
 }
 
