@@ -1,6 +1,7 @@
 //! What the suite and the benches share: guests, plugin folders, small models,
 //! and a sandbox around one detector.
 
+pub mod by_hand;
 pub mod counting;
 pub mod guests;
 pub mod hostile_items;

@@ -7,9 +7,9 @@
 
 mod cache;
 mod images;
+mod hostile;
 mod limits;
 mod loading;
-mod misbehaving;
 mod policy;
 mod spam_text;
 mod street;

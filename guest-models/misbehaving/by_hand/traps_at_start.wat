@@ -1,0 +1,3 @@
+;; Traps in its start function.
+(func $trap unreachable)
+(start $trap)

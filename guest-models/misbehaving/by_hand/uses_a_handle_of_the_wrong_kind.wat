@@ -1,0 +1,3 @@
+;; Passes its tensor where a model is wanted.
+(func $provoked
+    (call $model-inputs (call $tensor) (i32.const 512)))

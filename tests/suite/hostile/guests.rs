@@ -1,0 +1,161 @@
+//! Guests written in Rust as their authors would, one bad habit each.
+
+use trommel_tests::plugin::PluginFolder;
+
+use super::{IMPORTS, TENSORS, assert_degraded, assert_judged_normally, check, host, host_of};
+
+/// Provokes the guest, asserts whose fault it was, and that the next item is judged
+/// normally by the same plugin.
+async fn assert_guest_fault(guest: &str, imports: &[&str], reason: &str) {
+    let host = host(guest, imports);
+    assert_degraded(&check(&host, "please misbehave").await, reason);
+    assert_judged_normally(&check(&host, "be good").await);
+}
+
+#[tokio::test]
+async fn a_guest_that_spins_is_stopped_at_its_deadline() {
+    assert_guest_fault(
+        "spins",
+        &IMPORTS,
+        "was still computing when its 200ms were up",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_traps_loses_its_findings_and_its_last_words_are_told() {
+    assert_guest_fault("traps", &IMPORTS, "a detector's own mistake").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_hoards_memory_is_stopped_at_its_limit() {
+    assert_guest_fault("hoards", &IMPORTS, "its limit is 8388608").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_says_nan_is_stopped() {
+    assert_guest_fault("says-nan", &IMPORTS, "wrote score NaN for label `spam`").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_invents_labels_is_stopped() {
+    assert_guest_fault(
+        "invents-labels",
+        &IMPORTS,
+        "wrote label `treason`, which its manifest does not declare",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_lies_about_shapes_is_told_and_its_failure_is_its_own() {
+    let reason = "input `ids` takes i64 [batch, features], i64 [1, 3, 1] was given";
+    assert_guest_fault("lies-about-shapes", &TENSORS, reason).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_recurses_without_end_is_stopped() {
+    assert_guest_fault(
+        "recurses",
+        &IMPORTS,
+        "trapped: wasm trap: out of bounds memory access",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_says_infinity_is_stopped() {
+    assert_guest_fault(
+        "says-infinity",
+        &IMPORTS,
+        "wrote score inf for label `spam`",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_floods_findings_is_stopped_at_its_limit() {
+    assert_guest_fault(
+        "floods-findings",
+        &IMPORTS,
+        "wrote 257 findings, its limit is 256",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_points_outside_a_part_is_stopped() {
+    assert_guest_fault(
+        "points-outside",
+        &IMPORTS,
+        "wrote span 0..1000000 of part 0, which has 16 bytes",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_splits_a_character_is_stopped() {
+    let host = host("splits-a-character", &IMPORTS);
+    let judgement = check(&host, "misbehave, café").await;
+    assert_degraded(&judgement, "on character boundaries");
+    assert_judged_normally(&check(&host, "be good, café").await);
+}
+
+#[tokio::test]
+async fn a_guest_that_writes_a_book_is_stopped_at_its_limit() {
+    let folder = PluginFolder::of_guest("writes-a-book", &IMPORTS);
+    // So that its own memory holds the book.
+    folder.edit("memory-mib = 8", "memory-mib = 64");
+    let host = host_of(&folder);
+    let judgement = check(&host, "please misbehave").await;
+    assert_degraded(&judgement, "bytes of findings, its limit is 262144");
+    assert_judged_normally(&check(&host, "be good").await);
+}
+
+#[tokio::test]
+async fn a_guest_that_floods_the_log_is_judged_and_its_lines_are_dropped() {
+    let host = host("floods-the-log", &IMPORTS);
+    // Slow machines need more than a test's short deadline for so many calls: then
+    // it is the guest's fault, and else no fault at all.
+    let judgement = check(&host, "please misbehave").await;
+    match &judgement.degraded[..] {
+        [] => assert_judged_normally(&judgement),
+        _ => assert_degraded(&judgement, "was still computing"),
+    }
+    assert_judged_normally(&check(&host, "be good").await);
+}
+
+#[tokio::test]
+async fn a_guest_that_leaks_handles_is_refused_more() {
+    assert_guest_fault(
+        "leaks-handles",
+        &TENSORS,
+        "quota-exceeded: the call would hold 257 tensors, its limit is 256",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_wants_a_huge_tensor_is_told_before_anything_is_taken() {
+    assert_guest_fault("wants-a-huge-tensor", &TENSORS, "declined, ").await;
+}
+
+#[tokio::test]
+async fn a_guest_whose_bytes_do_not_fit_the_shape_is_told() {
+    assert_guest_fault("lies-about-bytes", &TENSORS, "declined, shape-mismatch: ").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_opens_another_model_is_told_what_there_is() {
+    assert_guest_fault(
+        "opens-another-model",
+        &TENSORS,
+        "declined, unknown-model: the manifest names no such model; it names",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_runs_models_forever_is_stopped_and_to_blame() {
+    assert_guest_fault("runs-models-forever", &TENSORS, "200ms were up").await;
+}
