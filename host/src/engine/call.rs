@@ -23,6 +23,11 @@ use crate::item::Item;
 /// needs far less than these milliseconds, so it has hardly been let run.
 const MIN_TICKS_TO_BLAME: u32 = 10;
 
+/// A guest that had run models this often by its deadline is to blame for the time,
+/// also when it was waiting for the next run: no load of the host's makes a good one
+/// run so many.
+const MIN_RUNS_TO_BLAME: u32 = 32;
+
 /// What one call gave.
 #[derive(Debug)]
 pub struct Call {
@@ -125,6 +130,7 @@ impl Engine {
                 budget: at.saturating_duration_since(start),
             },
             n_ticks: 0,
+            n_runs: 0,
             n_carried: 0,
             modelling: Duration::ZERO,
             told: Vec::new(),
@@ -248,6 +254,8 @@ pub(crate) struct CallState {
     deadline: Deadline,
     /// Times that the guest was interrupted: each stands for a tick of running.
     n_ticks: u32,
+    /// Runs of models that were answered.
+    pub(super) n_runs: u32,
     /// Bytes that host calls carried out of the sandbox.
     n_carried: usize,
     /// Time that the guest waited for models.
@@ -312,9 +320,10 @@ impl CallState {
 
     /// The fault of a call that was still waiting at its deadline.
     pub(super) fn timed_out(&self, waited_for: &'static str) -> Fault {
-        Fault::TimedOut {
-            waited_for,
-            budget: self.deadline.budget,
+        let budget = self.deadline.budget;
+        match self.n_runs {
+            n_runs if n_runs >= MIN_RUNS_TO_BLAME => Fault::RanOn { n_runs, budget },
+            _ => Fault::TimedOut { waited_for, budget },
         }
     }
 

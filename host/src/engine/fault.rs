@@ -101,6 +101,17 @@ pub enum Fault {
         /// The time it had.
         budget: Duration,
     },
+    /// Time was up while the guest waited for one more run of a model, of far too
+    /// many.
+    #[error(
+        "had run models {n_runs} times when its {budget:?} were up; run them on more rows at once, or ask for a longer deadline"
+    )]
+    RanOn {
+        /// Runs that were answered.
+        n_runs: u32,
+        /// The time it had.
+        budget: Duration,
+    },
     /// The guest trapped.
     #[error("trapped: {reason}{}", said(.last_words))]
     Trapped {
@@ -145,6 +156,7 @@ impl Fault {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Spun { .. }
+            | Self::RanOn { .. }
             | Self::Trapped { .. }
             | Self::Grew { .. }
             | Self::BrokenPromise(_)
