@@ -68,40 +68,52 @@ async fn a_guest_that_recurses_without_a_frame_overflows_only_its_own_stack() {
 
 #[tokio::test]
 async fn a_handle_of_the_wrong_kind_is_a_trap() {
-    assert_guest_fault("uses-a-handle-of-the-wrong-kind", "trapped: ").await;
+    assert_guest_fault(
+        "uses-a-handle-of-the-wrong-kind",
+        "used with the wrong type",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_handle_that_was_dropped_is_a_trap() {
-    assert_guest_fault("uses-a-dropped-handle", "trapped: ").await;
+    assert_guest_fault("uses-a-dropped-handle", "trapped: unknown handle index").await;
 }
 
 #[tokio::test]
 async fn a_handle_dropped_twice_is_a_trap() {
-    assert_guest_fault("drops-a-handle-twice", "trapped: ").await;
+    assert_guest_fault("drops-a-handle-twice", "trapped: unknown handle index").await;
 }
 
 #[tokio::test]
 async fn a_handle_that_was_never_given_is_a_trap() {
-    assert_guest_fault("invents-a-handle", "trapped: ").await;
+    assert_guest_fault("invents-a-handle", "trapped: unknown handle index 12345").await;
 }
 
 #[tokio::test]
 async fn a_text_past_the_end_of_memory_is_a_trap() {
-    assert_guest_fault("points-past-its-memory", "trapped: ").await;
+    assert_guest_fault(
+        "points-past-its-memory",
+        "trapped: string pointer/length out of bounds",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_text_that_is_not_utf_8_is_a_trap() {
-    assert_guest_fault("writes-broken-text", "trapped: ").await;
+    assert_guest_fault("writes-broken-text", "trapped: invalid utf-8 sequence").await;
 }
 
 #[tokio::test]
 async fn a_borrowed_item_that_is_not_given_back_is_a_trap() {
-    assert_guest_fault("keeps-its-item", "trapped: ").await;
+    assert_guest_fault("keeps-its-item", "trapped: borrow handles still remain").await;
 }
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_a_trap() {
-    assert_guest_fault("answers-with-rubbish", "trapped: ").await;
+    assert_guest_fault(
+        "answers-with-rubbish",
+        "trapped: invalid expected discriminant",
+    )
+    .await;
 }

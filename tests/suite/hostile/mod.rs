@@ -8,7 +8,9 @@ mod by_hand;
 mod guests;
 mod manifest;
 mod refused;
+mod slow;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,4 +127,52 @@ fn every_misbehaving_guest_has_a_test() {
             );
         }
     }
+}
+
+/// The names of the tests in a source file.
+fn tests_in(file: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(workspace().join(file)).expect("a source");
+    let after = |marker: &str| {
+        let functions = text.split(marker).skip(1);
+        let names = functions.filter_map(|rest| {
+            let (_, name) = rest.split_once("fn ")?;
+            Some(name.split('(').next()?.to_owned())
+        });
+        names.collect::<Vec<_>>()
+    };
+    let tests = [after("#[test]\n"), after("#[tokio::test]\n")];
+    tests.into_iter().flatten().collect()
+}
+
+#[test]
+fn the_security_page_lists_the_tests_that_there_are() {
+    let page = workspace().join("docs/security.md");
+    let page = std::fs::read_to_string(page).expect("the security page");
+    let (_, table) = page
+        .split_once("| a plugin | what happens | blame | test |\n|---|---|---|---|\n")
+        .expect("the page has the table");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let listed: BTreeSet<String> = rows
+        .map(|row| {
+            row.rsplit('|')
+                .nth(1)
+                .expect("a column")
+                .trim()
+                .replace('`', "")
+        })
+        .collect();
+    let hostile = |module: &str| tests_in(&format!("tests/suite/hostile/{module}.rs"));
+    let mut tests = tests_in("tests/compiling.rs");
+    for module in ["mod", "guests", "by_hand", "refused", "manifest", "slow"] {
+        tests.extend(hostile(module));
+    }
+    tests.retain(|test| {
+        !test.starts_with("every_misbehaving_guest") && !test.starts_with("the_security_page")
+    });
+    let missing: Vec<_> = tests.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&tests).collect();
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "docs/security.md lacks {missing:?}, and lists {gone:?}, which are no tests"
+    );
 }
