@@ -17,6 +17,7 @@ pub use build::{BuildError, HostBuilder};
 pub use judgement::{Degraded, Judgement, Lineup, Timings, Unjudged};
 
 use crate::engine::{Call, Engine, Exhibit, Findings, LogLine, RawSignal, now};
+use crate::excerpt::printable;
 use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
 use crate::policy::{DetectorState, Facts, Policy};
 use crate::registry::Loaded;
@@ -271,6 +272,8 @@ fn log_lines(detector: &DetectorId, call: &Call) {
         fields,
     } in &call.log
     {
+        // Else a newline in it would begin a line that looks like the host's own.
+        let message = printable(message, message.len());
         // `tracing` wants each level spelled out.
         macro_rules! line {
             ($level:expr) => {

@@ -27,6 +27,7 @@ const DRAWING: [(&str, &[&str]); 13] = [
         "registry",
         &[
             "engine",
+            "excerpt",
             "calibrator",
             "item",
             "signal",

@@ -14,7 +14,7 @@ use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDe
 use super::bindings::Detector as Bindings;
 use super::detector::Ready;
 use super::fault::Failure;
-use super::findings::{Log, Writer, broken};
+use super::findings::{Log, Writer, broken, on_one_line};
 use super::ticker::TICK;
 use super::{Blame, Detector, Engine, Exhibit, Fault, Findings, Limits, LoadError, LogLine, now};
 use crate::item::Item;
@@ -223,7 +223,7 @@ fn fault_of(error: wasmtime::Error, state: &CallState) -> Fault {
     }
     let reason = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
-        None => format!("{error:#}").replace('\n', " "),
+        None => on_one_line(&format!("{error:#}")),
     };
     Fault::Trapped {
         reason,

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::LoadError;
+use super::findings::on_one_line;
 
 /// The argument that makes `trommel` a compiler, before [`answer`]'s own.
 pub const COMPILE_COMMAND: &str = "compile-component";
@@ -175,7 +176,7 @@ fn read_answer(mut from: impl Read) -> io::Result<Result<Vec<u8>, LoadError>> {
     Ok(match status {
         [COMPILED] => Ok(bytes),
         _ => Err(LoadError::Malformed {
-            reason: String::from_utf8_lossy(&bytes).into_owned(),
+            reason: on_one_line(&String::from_utf8_lossy(&bytes)),
         }),
     })
 }

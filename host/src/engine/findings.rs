@@ -8,6 +8,9 @@ use crate::excerpt::{NAME_CHARS, printable};
 use crate::item::{Content, Item};
 use crate::signal::{Evidence, Label};
 
+/// Characters of a message that repeats a guest's words.
+const MESSAGE_CHARS: usize = 1000;
+
 /// What one call found: everything in it kept the contract's promises.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -201,6 +204,11 @@ pub(super) fn broken(what: impl Into<String>) -> Fault {
     Fault::BrokenPromise(what.into())
 }
 
+/// What a guest or its component may have chosen the words of, for a message.
+pub(super) fn on_one_line(text: &str) -> String {
+    printable(&text.replace('\n', " "), MESSAGE_CHARS)
+}
+
 fn shown(text: &str) -> String {
     printable(text, NAME_CHARS)
 }
@@ -224,14 +232,14 @@ impl Log {
         self.lines.push(line);
     }
 
-    /// The last line logged as an error.
+    /// The last line logged as an error, fit to be shown.
     pub(super) fn last_words(&self) -> Option<String> {
         let errors = self
             .lines
             .iter()
             .rev()
             .filter(|line| line.level == tracing::Level::ERROR);
-        errors.map(|line| line.message.clone()).next()
+        errors.map(|line| on_one_line(&line.message)).next()
     }
 }
 

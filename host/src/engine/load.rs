@@ -10,7 +10,9 @@ use wasmparser::{Parser, Payload};
 
 use super::bindings::DetectorPre;
 use super::call::CallState;
+use super::findings::on_one_line;
 use super::{Blame, CONTRACT_VERSION, Engine, Fault};
+use crate::excerpt::{NAME_CHARS, printable};
 
 const PACKAGE: &str = "trommel:detector/";
 const DETECTION: &str = "detection";
@@ -234,7 +236,7 @@ impl Engine {
 
     pub(super) fn link(&self, component: &Component) -> Result<DetectorPre<CallState>, LoadError> {
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch {
-            reason: format!("{error:#}"),
+            reason: on_one_line(&format!("{error:#}")),
         };
         let pre = self
             .linker
@@ -267,7 +269,7 @@ fn check_types(wasm: &[u8]) -> Result<(), LoadError> {
 
 pub(super) fn malformed(error: &wasmtime::Error) -> LoadError {
     LoadError::Malformed {
-        reason: format!("{error:#}").replace('\n', " "),
+        reason: on_one_line(&format!("{error:#}")),
     }
 }
 
@@ -275,7 +277,7 @@ pub(super) fn malformed(error: &wasmtime::Error) -> LoadError {
 fn interface_of(import: &str) -> Result<&'static str, LoadError> {
     if import.starts_with("wasi:") {
         return Err(LoadError::Wasi {
-            import: import.to_owned(),
+            import: printable(import, NAME_CHARS),
         });
     }
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
@@ -284,8 +286,8 @@ fn interface_of(import: &str) -> Result<&'static str, LoadError> {
     };
     if !speaks(version) {
         return Err(LoadError::ContractMismatch {
-            wanted: version.to_owned(),
-            name: import.to_owned(),
+            wanted: printable(version, NAME_CHARS),
+            name: printable(import, NAME_CHARS),
         });
     }
     let known = INTERFACES.iter().find(|known| **known == interface);
@@ -294,7 +296,7 @@ fn interface_of(import: &str) -> Result<&'static str, LoadError> {
 
 fn unknown_import(import: &str) -> LoadError {
     LoadError::UnknownImport {
-        import: import.to_owned(),
+        import: printable(import, NAME_CHARS),
         offered: INTERFACES.map(|name| format!("{PACKAGE}{name}")).join(", "),
     }
 }
@@ -309,8 +311,8 @@ fn check_exports(exports: &[String]) -> Result<(), LoadError> {
         None => Err(LoadError::NoDetection),
         Some((_, version)) if speaks(version) => Ok(()),
         Some((export, version)) => Err(LoadError::ContractMismatch {
-            wanted: version.to_owned(),
-            name: export.clone(),
+            wanted: printable(version, NAME_CHARS),
+            name: printable(export, NAME_CHARS),
         }),
     }
 }

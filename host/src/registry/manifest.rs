@@ -13,12 +13,16 @@ use toml::Spanned;
 use raw::{Raw, RawLabel, RawLimits, RawModel, RawSetting, SettingType};
 
 use crate::engine::{CONTRACT_VERSION, Limits};
+use crate::excerpt::printable;
 use crate::item::PartKind;
 use crate::signal::{DetectorId, Label};
 use crate::toml_text::{Lines, long_key};
 
 /// Bytes of the largest manifest taken.
 pub(super) const MAX_BYTES: usize = 256 << 10;
+
+/// Characters of a message that repeats what a manifest says.
+const MESSAGE_CHARS: usize = 1000;
 
 /// Golden cases at most: each is run before the detector takes traffic.
 const MAX_GOLDEN: usize = 64;
@@ -170,7 +174,8 @@ impl Reader<'_> {
         Err(ManifestError {
             file: self.file.to_owned(),
             line: self.lines.line(at),
-            what: what.into(),
+            // Its author chose some of the words.
+            what: printable(&what.into(), MESSAGE_CHARS),
         })
     }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use trommel::engine::{Blame, Limits};
+use trommel::pipeline::Degraded;
+use trommel::{Host, Judgement};
 use trommel_tests::guests::component;
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::sandbox::Sandbox;
@@ -13,8 +15,21 @@ use super::{IMPORTS, TENSORS, assert_degraded, assert_judged_normally, check, ho
 /// normally by the same plugin.
 async fn assert_guest_fault(guest: &str, imports: &[&str], reason: &str) {
     let host = host(guest, imports);
-    assert_degraded(&check(&host, "please misbehave").await, reason);
+    assert_degraded(&provoked(&host).await, reason);
     assert_judged_normally(&check(&host, "be good").await);
+}
+
+/// What comes of a provocation. On a machine that gives the guest hardly any core the
+/// time is the host's fault, as it should be: then it is tried again.
+async fn provoked(host: &Host) -> Judgement {
+    for _ in 0..20 {
+        let judgement = check(host, "please misbehave").await;
+        let is_starved = |degraded: &Degraded| degraded.reason.contains("of a core within its");
+        if !judgement.degraded.iter().any(is_starved) {
+            return judgement;
+        }
+    }
+    panic!("the machine gives no guest a tenth of a core");
 }
 
 #[tokio::test]
@@ -147,6 +162,16 @@ async fn the_message_of_a_panic_reaches_the_log() {
     assert_eq!(last.level.as_str(), "ERROR");
     let next = sandbox.script("be good").await;
     assert_eq!(next.outcome.expect("it behaves").signals.len(), 1);
+}
+
+#[tokio::test]
+async fn a_guest_that_forges_log_lines_is_shown_short_and_on_one_line() {
+    let host = host("forges-the-log", &IMPORTS);
+    let judgement = check(&host, "please misbehave").await;
+    assert_degraded(&judgement, r"after it said: \u{1b}[2J ERROR trommel");
+    let reason = &judgement.degraded[0].reason;
+    assert!(!reason.contains(['\n', '\u{1b}']), "{reason}");
+    assert_judged_normally(&check(&host, "be good").await);
 }
 
 #[tokio::test]
