@@ -94,6 +94,9 @@ impl Default for ImageBounds {
     }
 }
 
+/// Bytes that a codec may take beside the pixels.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+
 /// What an image says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -142,7 +145,7 @@ impl Header {
         within("bytes", bytes.len() as u64, bounds.bytes as u64)?;
         let format = ImageFormat::of(bytes).ok_or(DecodeError::UnknownFormat)?;
         guarded(format, || {
-            let mut decoder = decoder(format, bytes, bounds)?;
+            let mut decoder = decoder(format, bytes, 0)?;
             let (width, height) = decoder.dimensions();
             let decoded_bytes = decoder.total_bytes();
             if width == 0 || height == 0 {
@@ -182,14 +185,14 @@ impl Header {
 
     /// Decodes the image that this is the header of: upright, and what shows
     /// through it on white.
-    pub fn decode(&self, bytes: &[u8], bounds: &ImageBounds) -> Result<Pixels, DecodeError> {
+    pub fn decode(&self, bytes: &[u8]) -> Result<Pixels, DecodeError> {
         let format = self.format;
         guarded(format, || {
             if format == ImageFormat::Jpeg && !ends_as_jpeg(bytes) {
                 let what = "it ends before its end marker".to_owned();
                 return Err(DecodeError::Broken { format, what });
             }
-            let decoded = DynamicImage::from_decoder(decoder(format, bytes, bounds)?);
+            let decoded = DynamicImage::from_decoder(decoder(format, bytes, self.working_bytes)?);
             let mut image = decoded.map_err(|error| broken(format, &error))?;
             image.apply_orientation(self.orientation);
             let (width, height) = (image.width(), image.height());
@@ -208,16 +211,18 @@ fn within(what: &'static str, given: u64, most: u64) -> Result<(), DecodeError> 
     }
 }
 
+/// A codec that may take `pixel_bytes`, and what it needs besides.
 fn decoder<'a>(
     format: ImageFormat,
     bytes: &'a [u8],
-    bounds: &ImageBounds,
+    pixel_bytes: u64,
 ) -> Result<impl ImageDecoder + 'a, DecodeError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.codec());
     let mut limits = Limits::default();
-    // The sides are checked by us, who say so in our words. A codec keeps tables
-    // and a few rows beside the pixels.
-    limits.max_alloc = Some(bounds.decoded_bytes * 2);
+    // The sides are checked by us, who say so in our words. Beside the pixels a codec
+    // keeps tables, a few rows, and what comes before them, such as a colour profile,
+    // which may inflate to anything.
+    limits.max_alloc = Some(pixel_bytes + MAX_HEADER_BYTES);
     reader.limits(limits);
     reader
         .into_decoder()

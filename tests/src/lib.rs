@@ -4,8 +4,8 @@
 pub mod by_hand;
 pub mod counting;
 pub mod guests;
-pub mod hostile_items;
 pub mod hostile_components;
+pub mod hostile_items;
 pub mod onnx;
 pub mod pictures;
 pub mod plugin;

@@ -6,8 +6,8 @@
 )]
 
 mod cache;
-mod images;
 mod hostile;
+mod images;
 mod limits;
 mod loading;
 mod policy;

@@ -99,10 +99,9 @@ impl Decoder {
         let n_units = units(header.working_bytes).min(self.n_units);
         let room = self.room.clone().acquire_many_owned(n_units).await;
         let room = room.map_err(|_| lost())?;
-        let bounds = self.bounds.clone();
         let decoded = self.workers.submit(move || {
             let start = now();
-            let pixels = header.decode(&bytes, &bounds);
+            let pixels = header.decode(&bytes);
             spent.add(start.elapsed());
             pixels
         });

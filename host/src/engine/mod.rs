@@ -7,8 +7,8 @@
 
 mod bindings;
 mod call;
-mod decoder;
 pub mod compiler;
+mod decoder;
 mod detector;
 mod exhibit;
 mod fault;
@@ -29,9 +29,9 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 pub use call::Call;
 use call::CallState;
+pub use compiler::Compiler;
 use decoder::Decoder;
 pub use decoder::DecoderOptions;
-pub use compiler::Compiler;
 pub use detector::{Detector, DetectorParts, ModelParts};
 pub use exhibit::Exhibit;
 pub use fault::{Blame, Failure, Fault};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use trommel::Host;
 use trommel_tensor::{
-    CpuDevice, CpuOptions, Device, Dtype, Graph, Run, Session, Storage, Tensor, TensorError,
+    CpuDevice, CpuOptions, Device, Dtype, Graph, Preparation, Run, Session, Storage, Tensor,
+    TensorError,
 };
 use trommel_tests::plugin::PluginFolder;
 
@@ -31,6 +32,10 @@ impl Device for SlowDevice {
 
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
         Ok(Arc::new(SlowSession(self.0.session(graph)?)))
+    }
+
+    fn prepare(&self, work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>> {
+        self.0.prepare(work)
     }
 }
 
