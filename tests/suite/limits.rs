@@ -67,7 +67,14 @@ async fn every_limit_lets_through_what_it_allows_and_stops_what_it_does_not() {
     for case in cases.case {
         let sandbox =
             Sandbox::new(component("scripted"), case.limits.limits()).expect("the guest loads");
-        let call = sandbox.script(&case.script).await;
+        let mut call = sandbox.script(&case.script).await;
+        // A machine that gives the guest hardly any core: tried again.
+        for _ in 0..20 {
+            if !matches!(call.outcome, Err(Fault::Starved { .. })) {
+                break;
+            }
+            call = sandbox.script(&case.script).await;
+        }
         case.check(&call);
         assert_eq!(
             sandbox.detector.account().tensors(),
