@@ -180,8 +180,15 @@ async fn log_lines_past_the_bound_are_dropped_and_counted() {
 async fn the_items_deadline_ends_a_call_before_its_own_does() {
     let sandbox = Sandbox::new(component("scripted"), Limits::DEFAULT).expect("the guest loads");
     let item = trommel::item::Item::from_text("a", "spin");
-    let call = sandbox.detect_by(item, Duration::from_millis(150)).await;
-    let fault = call.outcome.unwrap_err();
+    let mut fault = Fault::Host("not asked yet".to_owned());
+    // A busy machine may starve the guest, who is then not to blame.
+    for _ in 0..10 {
+        let call = sandbox.detect_by(item.clone(), Duration::from_millis(150));
+        fault = call.await.outcome.unwrap_err();
+        if !matches!(fault, Fault::Starved { .. }) {
+            break;
+        }
+    }
     assert!(
         matches!(fault, Fault::Spun { budget } if budget <= Duration::from_millis(150)),
         "{fault}"
