@@ -308,7 +308,14 @@ fn an_edited_contract_bumps_its_version_or_its_digest_here() {
 
 #[test]
 fn every_source_file_opens_with_what_it_is_for() {
-    for folder in ["host", "guest-models", "tests", "benches", "xtask"] {
+    for folder in [
+        "host",
+        "guest-models",
+        "tests",
+        "benches",
+        "fuzz/fuzz_targets",
+        "xtask",
+    ] {
         for file in rust_files(&workspace().join(folder)) {
             let text = fs::read_to_string(&file).expect("a readable source");
             assert!(
