@@ -20,6 +20,7 @@ usage: cargo xtask CHORE
 
   ci                             what CI runs: fmt, clippy, tests, doctests, deny, benches
   train spam-text --data DIR     trains the model again from the sets below DIR
+  tables                         makes spam-text's table of look-alikes again
   detector PACKAGE OUT_DIR       builds a guest crate into OUT_DIR/PACKAGE.wasm
   readme                         writes the README's output block anew";
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["ci"] => ci::run(),
         ["train", "spam-text", "--data", data] => train(Path::new(data)),
+        ["tables"] => recipe("tables", None, &workspace().join("guest-models/spam-text")),
         ["detector", package, out_dir] => detector(package, Path::new(out_dir)),
         ["readme"] => ci::step(
             "the README's output",
@@ -69,6 +71,10 @@ fn train(data: &Path) -> Result<(), String> {
 
 /// Runs the recipe; `out` holds the model card whose figures it rewrites.
 fn train_into(data: &Path, out: &Path) -> Result<(), String> {
+    recipe("spam-text", Some(data), out)
+}
+
+fn recipe(name: &str, data: Option<&Path>, out: &Path) -> Result<(), String> {
     // With the whole workspace's features, so that the importer is not compiled
     // a second time with fewer.
     let mut build = ci::cargo([
@@ -81,13 +87,11 @@ fn train_into(data: &Path, out: &Path) -> Result<(), String> {
     ci::step("building the recipes", &mut build)?;
     let here = std::env::current_exe().map_err(|error| format!("where this runs: {error}"))?;
     let mut recipe = Command::new(here.with_file_name("trommel-recipes"));
-    recipe
-        .arg("spam-text")
-        .arg("--data")
-        .arg(data)
-        .arg("--out")
-        .arg(out);
-    ci::step("training spam-text", &mut recipe)
+    recipe.arg(name).arg("--out").arg(out);
+    if let Some(data) = data {
+        recipe.arg("--data").arg(data);
+    }
+    ci::step(&format!("recipe {name}"), &mut recipe)
 }
 
 /// The manifest names the model by its digest, so a new model needs a new line.

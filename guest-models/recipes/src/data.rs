@@ -38,6 +38,15 @@ struct Line {
 enum Label {
     Ham,
     Spam,
+    // What sets about other things than spam call their rows.
+    Toxic,
+    #[serde(rename = "non-toxic")]
+    NonToxic,
+    Hate,
+    Offensive,
+    Neither,
+    Clickbait,
+    News,
 }
 
 /// Reads `DIR/<name>/dev.jsonl`.
@@ -66,7 +75,7 @@ fn parse(text: &str) -> Result<Vec<Row>> {
     let row = |(at, line): (usize, &str)| -> Result<Row> {
         let line: Line = serde_json::from_str(line).with_context(|| {
             format!(
-                "line {} is not {{text, label: ham or spam, cluster, …}}",
+                "line {} is not {{text, label, cluster, …}} with a label that is known",
                 at + 1
             )
         })?;

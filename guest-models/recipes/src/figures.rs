@@ -5,12 +5,17 @@
 use anyhow::{Context, Result, ensure};
 use serde::{Serialize, Serializer};
 
+use crate::evasion::{AttackFigures, EvidenceFigures};
+
 /// Everything one training run found, and what it takes to find it again.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     pub recipe: Recipe,
     pub threshold: Threshold,
     pub sets: Vec<SetFigures>,
+    pub further_ham: Vec<FurtherHam>,
+    pub attacks: Vec<AttackFigures>,
+    pub evidence: EvidenceFigures,
     pub calibration: Calibration,
     pub model: ModelFile,
 }
@@ -24,8 +29,9 @@ pub(crate) struct Recipe {
     pub cost: f64,
     pub tolerance: f64,
     pub max_passes: usize,
-    pub word_emphasis: f64,
-    pub norm_power: f64,
+    pub further_ham_cost: f64,
+    pub copy_emphasis: f64,
+    pub most_rows_of_further_ham: usize,
     pub n_buckets: u32,
 }
 
@@ -67,6 +73,14 @@ pub(crate) struct SetFigures {
     pub expected_calibration_error: f64,
 }
 
+/// A set whose rows are learnt as ham and tried on nothing.
+#[derive(Debug, Serialize)]
+pub(crate) struct FurtherHam {
+    pub name: &'static str,
+    pub sha256: String,
+    pub n_rows: usize,
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Calibration {
     pub counted_on: &'static str,
@@ -88,7 +102,7 @@ pub(crate) struct ModelFile {
 }
 
 // More digits than the rows can bear would only differ between machines.
-fn rounded<S: Serializer>(figure: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn rounded<S: Serializer>(figure: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(round(*figure))
 }
 
@@ -125,20 +139,45 @@ impl Figures {
                 set.expected_calibration_error,
             );
         }
-        table
-            + &format!(
-                "\nThreshold: score {:.2}, which is probability {:.3}. Calibration table: {} bins, \
+        table + &self.summary() + &self.robustness()
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "\nThreshold: score {:.2}, which is probability {:.3}. Calibration table: {} bins, \
              {} positive and {} negative rows, prevalence {:.4}; expected calibration error over \
              all rows {:.3} ({} bins). `model.onnx`: {} bytes.\n",
-                self.threshold.score,
-                self.threshold.probability,
-                self.calibration.n_table_bins,
-                self.calibration.n_positives,
-                self.calibration.n_negatives,
-                self.calibration.prevalence,
-                self.calibration.expected_calibration_error,
-                self.calibration.n_bins,
-                self.model.n_bytes,
+            self.threshold.score,
+            self.threshold.probability,
+            self.calibration.n_table_bins,
+            self.calibration.n_positives,
+            self.calibration.n_negatives,
+            self.calibration.prevalence,
+            self.calibration.expected_calibration_error,
+            self.calibration.n_bins,
+            self.model.n_bytes,
+        )
+    }
+
+    fn robustness(&self) -> String {
+        let mut table = String::from(
+            "\n| attack | set | recall lost, points | attacked ham: false positives gained, points |\n\
+             |---|---|--:|--:|\n",
+        );
+        for row in &self.attacks {
+            table += &format!(
+                "| {} | {} | {:.1} | {:+.1} |\n",
+                row.attack, row.set, row.recall_lost_points, row.false_positives_gained_points,
+            );
+        }
+        table
+            + &format!(
+                "\nEvidence of the {} flagged rows: for {:.1} % deleting it lowers the score more \
+                 than deleting as much elsewhere; of a text over 200 characters at most {:.0} % \
+                 is shown.\n",
+                self.evidence.n_flagged,
+                100.0 * self.evidence.share_true,
+                100.0 * self.evidence.largest_share_shown,
             )
     }
 }

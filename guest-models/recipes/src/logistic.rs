@@ -1,42 +1,15 @@
 //! Weighted logistic regression on sparse rows.
 //!
-//! Knows numbers only, neither texts nor labels by name. The same rows, costs
+//! Knows rows of numbers only, neither texts nor labels by name. The same rows, costs
 //! and seed give the same weights bit for bit.
 //!
 //! Dual coordinate descent: Yu, Huang & Lin 2011, "Dual coordinate descent
 //! methods for logistic regression and maximum entropy models", Machine
 //! Learning 85, doi:10.1007/s10994-010-5221-8.
 
+use spam_text::features::Features;
+
 use crate::folds::mix;
-
-/// Sparse rows, one after the other.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rows {
-    ends: Vec<usize>,
-    ids: Vec<u32>,
-    values: Vec<f32>,
-}
-
-impl Rows {
-    pub(crate) fn push(&mut self, ids: &[u32], values: &[f32]) {
-        assert_eq!(ids.len(), values.len(), "a row has one value for each id");
-        self.ids.extend_from_slice(ids);
-        self.values.extend_from_slice(values);
-        self.ends.push(self.ids.len());
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn row(&self, at: usize) -> (&[u32], &[f32]) {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        (
-            &self.ids[start..self.ends[at]],
-            &self.values[start..self.ends[at]],
-        )
-    }
-}
 
 /// What a row says, and how much an error on it costs.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +21,9 @@ pub(crate) struct Target {
 /// A fitted line: `score = weights · row + bias`.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    pub weights: Vec<f64>,
+    /// For rows as they are: the scales are multiplied into them.
+    pub weights: Vec<f32>,
     pub bias: f64,
-    pub n_passes: usize,
 }
 
 /// When to stop, and where chance begins.
@@ -64,58 +37,69 @@ pub(crate) struct Descent {
 
 /// Minimises `½‖w‖² + ½b² + Σ cost · ln(1 + exp(−y · (w · x + b)))`.
 ///
-/// `n_weights` bounds the ids. Rows of cost zero are passed over.
+/// `x` is a row, each value multiplied by the scale of its id; `scales` bounds the
+/// ids. Rows of cost zero are passed over. A row that is close to its optimum
+/// is left out of the next two passes.
 // Each row's dual variable is α = cost · σ(t). At the optimum t = −y · score,
 // so a coordinate step solves t + y · score + ‖x‖² · (α(t) − α) = 0 for t.
-pub(crate) fn fit(rows: &Rows, targets: &[Target], n_weights: usize, descent: Descent) -> Line {
+pub(crate) fn fit(
+    rows: &[&Features],
+    scales: &[f32],
+    targets: &[Target],
+    descent: Descent,
+) -> Line {
     assert_eq!(rows.len(), targets.len(), "a row has one target");
-    let mut line = Line {
-        weights: vec![0.0; n_weights],
+    let mut state = State {
+        terms: scales
+            .iter()
+            .map(|&scale| Term { scale, weight: 0.0 })
+            .collect(),
         bias: 0.0,
-        n_passes: 0,
     };
     let mut order: Vec<usize> = (0..rows.len())
         .filter(|&at| targets[at].cost > 0.0)
         .collect();
     let mut duals = vec![START; rows.len()];
-    let mut squares = vec![0.0; rows.len()];
+    let mut rests = vec![0_u8; rows.len()];
+    let squares: Vec<f64> = rows.iter().map(|row| state.square(row)).collect();
     for &at in &order {
-        let (ids, values) = rows.row(at);
-        // The bias is the weight of a feature that is 1 in every row.
-        squares[at] = 1.0
-            + values
-                .iter()
-                .map(|&value| f64::from(value).powi(2))
-                .sum::<f64>();
-        line.add(
-            ids,
-            values,
-            targets[at].sign() * targets[at].cost * sigmoid(START),
-        );
+        let amount = targets[at].sign() * targets[at].cost * sigmoid(START);
+        state.add(rows[at], amount);
     }
     let mut random = descent.seed;
-    while line.n_passes < descent.max_passes {
-        line.n_passes += 1;
+    for _ in 0..descent.max_passes {
         shuffle(&mut order, &mut random);
         let mut furthest = 0.0_f64;
         for &at in &order {
-            let ((ids, values), Target { cost, .. }) = (rows.row(at), targets[at]);
+            if rests[at] > 0 {
+                rests[at] -= 1;
+                continue;
+            }
+            let (row, Target { cost, .. }) = (rows[at], targets[at]);
             let sign = targets[at].sign();
-            let margin = sign * line.score(ids, values);
-            furthest = furthest.max((duals[at] + margin).abs());
+            let margin = sign * state.score(row);
+            let distance = (duals[at] + margin).abs();
+            furthest = furthest.max(distance);
+            if distance < descent.tolerance * 0.3 {
+                rests[at] = 2;
+                continue;
+            }
             let dual = step(duals[at], margin, squares[at], cost);
-            line.add(
-                ids,
-                values,
-                sign * cost * (sigmoid(dual) - sigmoid(duals[at])),
-            );
+            state.add(row, sign * cost * (sigmoid(dual) - sigmoid(duals[at])));
             duals[at] = dual;
         }
         if furthest < descent.tolerance {
             break;
         }
     }
-    line
+    Line {
+        weights: state
+            .terms
+            .iter()
+            .map(|term| term.weight * term.scale)
+            .collect(),
+        bias: state.bias,
+    }
 }
 
 /// Where every dual variable begins, in logits: close to zero cost.
@@ -132,7 +116,7 @@ fn step(before: f64, margin: f64, square: f64, cost: f64) -> f64 {
     for _ in 0..50 {
         let share = sigmoid(dual);
         let residual = dual + margin + pull * (share - alpha);
-        if residual.abs() < 1e-9 {
+        if residual.abs() < 1e-6 {
             break;
         }
         if residual > 0.0 {
@@ -154,20 +138,43 @@ impl Target {
     }
 }
 
-impl Line {
-    fn score(&self, ids: &[u32], values: &[f32]) -> f64 {
-        let terms = ids
-            .iter()
-            .zip(values)
-            .map(|(&id, &value)| self.weights[id as usize] * f64::from(value));
-        self.bias + terms.sum::<f64>()
+/// The line while it is fitted. Scale and weight lie side by side, for each step
+/// needs both of places far apart.
+struct State {
+    terms: Vec<Term>,
+    bias: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Term {
+    scale: f32,
+    weight: f32,
+}
+
+impl State {
+    fn score(&self, row: &Features) -> f64 {
+        let share = |(&id, &value): (&u32, &f32)| {
+            let Term { scale, weight } = self.terms[id as usize];
+            weight * scale * value
+        };
+        self.bias + f64::from(row.ids.iter().zip(&row.values).map(share).sum::<f32>())
     }
 
-    fn add(&mut self, ids: &[u32], values: &[f32], amount: f64) {
-        for (&id, &value) in ids.iter().zip(values) {
-            self.weights[id as usize] += amount * f64::from(value);
+    fn add(&mut self, row: &Features, amount: f64) {
+        let scaled = amount as f32;
+        for (&id, &value) in row.ids.iter().zip(&row.values) {
+            let term = &mut self.terms[id as usize];
+            term.weight += scaled * term.scale * value;
         }
         self.bias += amount;
+    }
+
+    /// Squared length, the bias being the weight of a feature that is 1 in every row.
+    fn square(&self, row: &Features) -> f64 {
+        let terms = row.ids.iter().zip(&row.values);
+        let square =
+            |(&id, &value): (&u32, &f32)| f64::from(self.terms[id as usize].scale * value).powi(2);
+        1.0 + terms.map(square).sum::<f64>()
     }
 }
 
@@ -189,26 +196,32 @@ mod tests {
 
     const DESCENT: Descent = Descent {
         seed: 1,
-        tolerance: 1e-8,
-        max_passes: 10_000,
+        tolerance: 1e-5,
+        max_passes: 1_000,
     };
 
     fn fit_all(rows: &[(&[u32], &[f32])], targets: &[(bool, f64)]) -> Line {
-        let mut sparse = Rows::default();
-        rows.iter()
-            .for_each(|(ids, values)| sparse.push(ids, values));
+        let row = |(ids, values): &(&[u32], &[f32])| Features {
+            ids: ids.to_vec(),
+            values: values.to_vec(),
+        };
+        let rows: Vec<Features> = rows.iter().map(row).collect();
+        let rows: Vec<&Features> = rows.iter().collect();
         let target = |&(positive, cost): &(bool, f64)| Target { positive, cost };
         let targets: Vec<Target> = targets.iter().map(target).collect();
-        fit(&sparse, &targets, 3, DESCENT)
+        fit(&rows, &[1.0; 3], &targets, DESCENT)
     }
 
     /// The loss's slope at the fit, which is zero at the minimum.
     fn slope(line: &Line, rows: &[(&[u32], &[f32])], targets: &[(bool, f64)]) -> Vec<f64> {
-        let mut slope = line.weights.clone();
+        let mut slope: Vec<f64> = line.weights.iter().copied().map(f64::from).collect();
         slope.push(line.bias);
         for ((ids, values), &(positive, cost)) in rows.iter().zip(targets) {
+            let terms = ids.iter().zip(*values);
+            let share = |(&id, &value): (&u32, &f32)| f64::from(line.weights[id as usize] * value);
+            let score = line.bias + terms.map(share).sum::<f64>();
             let sign = if positive { 1.0 } else { -1.0 };
-            let pull = -sign * cost * sigmoid(-sign * line.score(ids, values));
+            let pull = -sign * cost * sigmoid(-sign * score);
             for (&id, &value) in ids.iter().zip(*values) {
                 slope[id as usize] += pull * f64::from(value);
             }
@@ -228,7 +241,7 @@ mod tests {
         let targets = [(true, 1.0), (false, 8.0), (true, 30.0), (false, 0.5)];
         let line = fit_all(&rows, &targets);
         let slope = slope(&line, &rows, &targets);
-        assert!(slope.iter().all(|slope| slope.abs() < 1e-5), "{slope:?}");
+        assert!(slope.iter().all(|slope| slope.abs() < 1e-3), "{slope:?}");
     }
 
     #[test]

@@ -9,22 +9,28 @@
     reason = "a recipe speaks to who runs it"
 )]
 
+mod augment;
 mod calibrate;
 mod data;
+mod evasion;
 mod figures;
 mod folds;
 mod logistic;
 mod metrics;
 mod model;
 mod onnx;
+mod parallel;
 mod reliability;
+mod samples;
 mod spam_text;
+mod unicode;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: trommel-recipes spam-text --data DIR --out DIR
+       trommel-recipes tables --out DIR
 
   --data DIR  folder of the labelled sets, each in a folder of its own
   --out DIR   folder of the plugin, where its MODEL_CARD.md is";
@@ -45,15 +51,21 @@ fn run(args: impl Iterator<Item = String>) -> Result<()> {
         return Ok(());
     };
     match args.recipe.as_str() {
-        "spam-text" => spam_text::train(&args.data, &args.out),
-        other => bail!("no recipe is called `{other}`; there is: spam-text"),
+        "spam-text" => {
+            let data = args
+                .data
+                .with_context(|| format!("--data is missing\n{USAGE}"))?;
+            spam_text::train(&data, &args.out)
+        }
+        "tables" => unicode::write(&args.out),
+        other => bail!("no recipe is called `{other}`; there are: spam-text, tables"),
     }
 }
 
 #[derive(Debug, PartialEq)]
 struct Args {
     recipe: String,
-    data: PathBuf,
+    data: Option<PathBuf>,
     out: PathBuf,
 }
 
@@ -80,7 +92,7 @@ impl Args {
         }
         Ok(Some(Self {
             recipe: recipe.with_context(|| format!("no recipe given\n{USAGE}"))?,
-            data: data.with_context(|| format!("--data is missing\n{USAGE}"))?,
+            data,
             out: out.with_context(|| format!("--out is missing\n{USAGE}"))?,
         }))
     }
@@ -99,7 +111,7 @@ mod tests {
         let args = parse("spam-text --out there --data here").unwrap();
         let expected = Args {
             recipe: "spam-text".into(),
-            data: "here".into(),
+            data: Some("here".into()),
             out: "there".into(),
         };
         assert_eq!(args, Some(expected));

@@ -25,10 +25,6 @@ use crate::model::Model;
 const IR_VERSION: i64 = 7;
 const OPSET: i64 = 13;
 
-/// Below any square a real row can have, for its values are at least 1 and so
-/// is every idf; it keeps the norm of a row of padding from being 0.
-const LEAST_SQUARE: f32 = 1e-12;
-
 /// The model's bytes; the same model gives the same bytes.
 pub(crate) fn encode(model: &Model) -> Vec<u8> {
     let pair = &["batch", "features"];
@@ -36,10 +32,8 @@ pub(crate) fn encode(model: &Model) -> Vec<u8> {
         name: "spam-text".into(),
         node: nodes(),
         initializer: vec![
-            floats("idf", &[model.idf.len()], &model.idf),
             floats("weight", &[model.weight.len()], &model.weight),
             floats("bias", &[1], &[model.bias]),
-            floats("least_square", &[1], &[LEAST_SQUARE]),
             ints("across", &[1]),
         ],
         input: vec![
@@ -68,24 +62,8 @@ pub(crate) fn encode(model: &Model) -> Vec<u8> {
 
 fn nodes() -> Vec<NodeProto> {
     vec![
-        node("Gather", &["idf", "ids"], "idf_here", &[("axis", 0)]),
-        node("Mul", &["values", "idf_here"], "x", &[]),
-        node("Mul", &["x", "x"], "x_squared", &[]),
-        node(
-            "ReduceSum",
-            &["x_squared", "across"],
-            "square",
-            &[("keepdims", 1)],
-        ),
-        node("Max", &["square", "least_square"], "square_above_0", &[]),
-        // The ¾th power of the norm from roots alone, which every runtime has.
-        node("Sqrt", &["square_above_0"], "norm", &[]),
-        node("Sqrt", &["norm"], "norm_to_1_2", &[]),
-        node("Sqrt", &["norm_to_1_2"], "norm_to_1_4", &[]),
-        node("Mul", &["norm_to_1_2", "norm_to_1_4"], "norm_to_3_4", &[]),
-        node("Div", &["x", "norm_to_3_4"], "scaled", &[]),
         node("Gather", &["weight", "ids"], "weight_here", &[("axis", 0)]),
-        node("Mul", &["scaled", "weight_here"], "contributions", &[]),
+        node("Mul", &["values", "weight_here"], "contributions", &[]),
         node(
             "ReduceSum",
             &["contributions", "across"],
@@ -205,7 +183,8 @@ pub(crate) fn run(
 }
 
 /// The greatest distance allowed between the graph's scores and the trainer's.
-pub(crate) const TOLERANCE: f64 = 1e-4;
+// Ten thousand features of a mail, summed in f32 there and in f64 here.
+pub(crate) const TOLERANCE: f64 = 5e-4;
 
 /// Fails unless the graph gives every item the model's own score, with
 /// contributions that sum to it.
@@ -233,7 +212,6 @@ mod tests {
 
     fn model() -> Model {
         Model {
-            idf: vec![1.0, 3.0, 4.0],
             weight: vec![5.0, 0.5, -1.0],
             bias: 0.25,
         }
@@ -248,18 +226,13 @@ mod tests {
 
     #[test]
     fn the_graph_computes_what_can_be_computed_by_hand() {
-        let model = Model {
-            idf: vec![2.0, 6.0, 12.0, 6.0, 6.0],
-            weight: vec![4.0, -2.0, 2.0, 0.0, 1.0],
-            bias: 0.25,
+        let features = Features {
+            ids: vec![0, 1, 2],
+            values: vec![0.5, 2.0, 1.0],
         };
-        let answers = run(&encode(&model), &[&[&row(&[0, 1, 2, 3, 4])]], 0).unwrap();
-        // The norm is 16, its ¾th power 8.
-        let expected = [1.0, -1.5, 3.0, 0.0, 0.75];
-        for (found, expected) in answers[0].contributions.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
-        }
-        assert!((answers[0].score - 3.5).abs() < 1e-6);
+        let answers = run(&encode(&model()), &[&[&features]], 0).unwrap();
+        assert_eq!(answers[0].contributions, [2.5, 1.0, -1.0]);
+        assert_eq!(answers[0].score, 2.75);
     }
 
     #[test]
@@ -278,7 +251,6 @@ mod tests {
     fn long_model() -> Model {
         let wave = |step: f32| (0..3_000).map(move |at| (at as f32 * step).sin());
         Model {
-            idf: wave(0.7).map(|x| x + 2.0).collect(),
             weight: wave(1.3).collect(),
             bias: 0.25,
         }

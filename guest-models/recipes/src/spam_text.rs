@@ -7,20 +7,21 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use spam_text::features::{BUCKETS, Features, extract};
+use spam_text::features::{BUCKETS, Features};
 
 use crate::{
     calibrate::{self, Calibrated, HeldOut},
-    data::{self, Set, hex},
+    data::{Set, hex},
+    evasion,
     figures::{self, Calibration, Figures, ModelFile, Recipe, SetFigures, Threshold},
-    folds::{N_FOLDS, SALT, fold},
+    folds::{N_FOLDS, SALT},
     metrics::{Confusion, auc, recall_at_fpr},
-    model::{COST, DESCENT, Example, Model, NORM_POWER, WORD_EMPHASIS},
-    onnx,
+    model::{COST, DESCENT, FURTHER_HAM, Model},
+    onnx, parallel,
     reliability::{self, Reliability},
+    samples::{COPY_EMPHASIS, MOST_FURTHER, SETS, Sample, Samples},
 };
 
-const SETS: [&str; 3] = ["sms-spam", "youtube-spam", "spamassassin"];
 const LABEL: &str = "spam";
 const FPR: f64 = 0.01;
 
@@ -34,23 +35,24 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
             card_path.display()
         )
     })?;
-    let sets = SETS
-        .iter()
-        .map(|name| data::read(data, name))
-        .collect::<Result<Vec<Set>>>()?;
-    let samples = samples(&sets);
+    let samples = Samples::read(data)?;
+    let models = Models::fit(&samples);
 
-    let unseen = out_of_fold(&samples);
+    let unseen = Unseen::of(&samples, &models);
     let threshold = threshold(&unseen);
     let prevalence = calibrate::natural_prevalence(&unseen.truths);
     let calibrated = Calibrated::of(unseen.held_out(), prevalence)?;
     let reliability = Reliability::at(prevalence, &calibrated.probabilities, &unseen.truths);
     let table = &calibrated.table;
-    let model = fit(&samples, |_| true);
+    let model = &models.shipped;
 
-    let encoded = onnx::encode(&model);
-    let items: Vec<&Features> = samples.iter().map(|sample| &sample.features).collect();
-    let furthest = onnx::verify(&encoded, &model, &items)?;
+    let encoded = onnx::encode(model);
+    let items: Vec<&Features> = samples
+        .originals
+        .iter()
+        .map(|sample| &sample.features)
+        .collect();
+    let furthest = onnx::verify(&encoded, model, &items)?;
     eprintln!(
         "model.onnx agrees with the trainer on {} rows to {furthest:.1e}",
         items.len()
@@ -63,7 +65,10 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
             score: threshold,
             probability: table.probability(threshold as f32),
         },
-        sets: set_figures(&sets, &samples, &unseen, &calibrated, threshold),
+        sets: set_figures(&samples, &models, &unseen, &calibrated, threshold),
+        further_ham: further_ham(&samples),
+        attacks: evasion::attacks(&samples, &models.folds, threshold),
+        evidence: evasion::evidence(&samples, &models.folds, threshold),
         calibration: Calibration {
             counted_on: "out-of-fold scores of all sets at their natural frequencies",
             prevalence,
@@ -87,7 +92,7 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     write("model.onnx", &encoded)?;
     write(
         "calibrator.toml",
-        calibrate::file(&calibrator_head(samples.len()), &[(LABEL, table)]).as_bytes(),
+        calibrate::file(&calibrator_head(samples.originals.len()), &[(LABEL, table)]).as_bytes(),
     )?;
     write(
         &reliability::file_name(LABEL),
@@ -99,40 +104,45 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A row made ready.
-struct Sample {
-    set: usize,
-    spam: bool,
-    fold: usize,
-    features: Features,
+/// All models of one run.
+struct Models {
+    /// Of all rows: what the plugin ships.
+    shipped: Model,
+    /// Each without one fold.
+    folds: Vec<Model>,
+    /// Each without one labelled set.
+    strangers: Vec<Model>,
 }
 
-fn samples(sets: &[Set]) -> Vec<Sample> {
-    let rows = sets
-        .iter()
-        .enumerate()
-        .flat_map(|(set, Set { rows, .. })| rows.iter().map(move |row| (set, row)));
-    rows.map(|(set, row)| Sample {
-        set,
-        spam: row.spam,
-        fold: fold(&row.cluster),
-        features: extract(&[&row.text]),
-    })
-    .collect()
-}
-
-/// Fits a model to the samples that `keep` keeps; each set and class weighs the same.
-fn fit(samples: &[Sample], keep: impl Fn(&Sample) -> bool) -> Model {
-    let examples: Vec<Example> = samples
-        .iter()
-        .filter(|sample| keep(sample))
-        .map(|sample| Example {
-            features: &sample.features,
-            spam: sample.spam,
-            group: 2 * sample.set + usize::from(sample.spam),
-        })
-        .collect();
-    Model::fit(&examples)
+impl Models {
+    fn fit(samples: &Samples) -> Self {
+        #[derive(Clone, Copy)]
+        enum Without {
+            Nothing,
+            Fold(usize),
+            Set(usize),
+        }
+        let plans: Vec<Without> = (0..N_FOLDS)
+            .map(Without::Fold)
+            .chain((0..SETS.len()).map(Without::Set))
+            .chain([Without::Nothing])
+            .collect();
+        let mut models = parallel::map(&plans, |&without| {
+            let keep = |sample: &Sample| match without {
+                Without::Nothing => true,
+                Without::Fold(fold) => sample.fold != fold,
+                Without::Set(set) => sample.set != set,
+            };
+            Model::fit(&samples.examples(keep))
+        });
+        let shipped = models.pop().expect("one was fitted to all rows");
+        let strangers = models.split_off(N_FOLDS);
+        Self {
+            shipped,
+            folds: models,
+            strangers,
+        }
+    }
 }
 
 /// Scores given by models that had not seen the row's cluster.
@@ -143,22 +153,20 @@ struct Unseen {
     folds: Vec<usize>,
 }
 
-fn out_of_fold(samples: &[Sample]) -> Unseen {
-    let models: Vec<Model> = (0..N_FOLDS)
-        .map(|fold| fit(samples, |sample| sample.fold != fold))
-        .collect();
-    Unseen {
-        scores: samples
-            .iter()
-            .map(|sample| models[sample.fold].score(&sample.features))
-            .collect(),
-        truths: samples.iter().map(|sample| sample.spam).collect(),
-        sets: samples.iter().map(|sample| sample.set).collect(),
-        folds: samples.iter().map(|sample| sample.fold).collect(),
-    }
-}
-
 impl Unseen {
+    fn of(samples: &Samples, models: &Models) -> Self {
+        let samples = &samples.originals;
+        Self {
+            scores: samples
+                .iter()
+                .map(|sample| models.folds[sample.fold].score(&sample.features))
+                .collect(),
+            truths: samples.iter().map(|sample| sample.spam).collect(),
+            sets: samples.iter().map(|sample| sample.set).collect(),
+            folds: samples.iter().map(|sample| sample.fold).collect(),
+        }
+    }
+
     fn held_out(&self) -> HeldOut<'_> {
         HeldOut {
             scores: &self.scores,
@@ -204,8 +212,8 @@ fn threshold_over(unseen: &Unseen, keep: impl Fn(usize) -> bool) -> f64 {
 }
 
 fn set_figures(
-    sets: &[Set],
-    samples: &[Sample],
+    samples: &Samples,
+    models: &Models,
     unseen: &Unseen,
     calibrated: &Calibrated,
     threshold: f64,
@@ -216,10 +224,12 @@ fn set_figures(
     let figures = |(wanted, set): (usize, &Set)| {
         let (scores, truths) = unseen.pick(|set, _| set == wanted);
         let counts = Confusion::at(threshold, &scores, &truths);
-        let stranger = fit(samples, |sample| sample.set != wanted);
-        let strange: Vec<f64> = samples
+        let here = samples
+            .originals
             .iter()
-            .filter(|sample| sample.set == wanted)
+            .filter(|sample| sample.set == wanted);
+        let stranger = &models.strangers[wanted];
+        let strange: Vec<f64> = here
             .map(|sample| stranger.score(&sample.features))
             .collect();
         SetFigures {
@@ -237,7 +247,11 @@ fn set_figures(
             expected_calibration_error: calibration_error(unseen, calibrated, wanted),
         }
     };
-    sets.iter().enumerate().map(figures).collect()
+    samples.sets[..SETS.len()]
+        .iter()
+        .enumerate()
+        .map(figures)
+        .collect()
 }
 
 /// F1 of one set where every fold has a cut of its own.
@@ -259,6 +273,16 @@ fn calibration_error(unseen: &Unseen, calibrated: &Calibrated, wanted: usize) ->
     Reliability::natural(&probabilities, &truths).error()
 }
 
+fn further_ham(samples: &Samples) -> Vec<figures::FurtherHam> {
+    let sets = samples.sets[SETS.len()..].iter();
+    sets.map(|Set { name, rows, sha256 }| figures::FurtherHam {
+        name,
+        sha256: sha256.clone(),
+        n_rows: rows.len(),
+    })
+    .collect()
+}
+
 fn recipe() -> Recipe {
     Recipe {
         name: "spam-text",
@@ -268,8 +292,9 @@ fn recipe() -> Recipe {
         cost: COST,
         tolerance: DESCENT.tolerance,
         max_passes: DESCENT.max_passes,
-        word_emphasis: WORD_EMPHASIS,
-        norm_power: NORM_POWER,
+        further_ham_cost: FURTHER_HAM,
+        copy_emphasis: COPY_EMPHASIS,
+        most_rows_of_further_ham: MOST_FURTHER,
         n_buckets: BUCKETS,
     }
 }

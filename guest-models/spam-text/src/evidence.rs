@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::features::{Occurrence, Window, visit, windows};
+use crate::features::{Occurrence, visit};
+use crate::normalise::Normalised;
 
 /// At most so many spans are returned.
 pub const MOST_SPANS: usize = 5;
@@ -40,8 +41,8 @@ pub struct Span {
 
 /// The stretches that speak most for a high score, the strongest first.
 ///
-/// `ids` are those that [`extract`](crate::features::extract) gave for the same
-/// `texts`; `contributions` are the model's, one for each id (what is missing
+/// `normalised` is how `texts` are read, `ids` are those that
+/// [`extract`](crate::features::extract) gave for it; `contributions` are the model's, one for each id (what is missing
 /// counts as 0, what is left over is padding). Each contribution is divided
 /// among the places where its feature stands, and there among the words in
 /// proportion to their bytes. Strong words that follow one another, with no
@@ -49,10 +50,15 @@ pub struct Span {
 ///
 /// At most [`MOST_SPANS`]; of what is looked at in a text of over 200
 /// characters together at most 30 %. Empty if no word speaks for a high score.
-pub fn spans(texts: &[&str], ids: &[u32], contributions: &[f32]) -> Vec<Span> {
-    let mut words = words(texts);
-    weigh(&mut words, texts, ids, contributions);
-    let mut spans = join(texts, &words, &strongest(&words));
+pub fn spans(
+    texts: &[&str],
+    normalised: &Normalised,
+    ids: &[u32],
+    contributions: &[f32],
+) -> Vec<Span> {
+    let mut words = words(texts, normalised);
+    weigh(&mut words, normalised, ids, contributions);
+    let mut spans = join(texts, &words, &strongest(texts, &words));
     spans.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     spans.truncate(MOST_SPANS);
     spans
@@ -68,48 +74,64 @@ struct Word {
 }
 
 /// The words of what is looked at, in reading order.
-fn words(texts: &[&str]) -> Vec<Word> {
-    let mut words = Vec::new();
-    for Window { part, start, end } in windows(texts) {
-        let mut open = false;
-        for (at, c) in texts[part][start..end].char_indices() {
-            if c.is_whitespace() {
-                open = false;
+// Made of cells, which are bounded, and not of the text's characters: megabytes
+// of what nobody sees may lie between two letters.
+fn words(texts: &[&str], normalised: &Normalised) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
+    for (part, cells) in normalised.stretches() {
+        let mut n_cells = 0;
+        for pair in cells.windows(2) {
+            let (before, cell) = (pair[0], pair[1]);
+            if cell.is_space() {
                 continue;
             }
-            let (at, end) = (start + at, start + at + c.len_utf8());
             match words.last_mut() {
-                Some(Word {
-                    n_chars,
-                    end: last_end,
-                    ..
-                }) if open && *n_chars < PIECE => {
-                    *n_chars += 1;
-                    *last_end = end;
+                // Cells of one bracketed dot, or of one ligature, share their bytes.
+                Some(word) if word.part == part && cell.start < word.end => {
+                    word.end = word.end.max(cell.end);
                 }
-                _ => words.push(Word {
-                    part,
-                    start: at,
-                    end,
-                    n_chars: 1,
-                    weight: 0.0,
-                }),
+                Some(word)
+                    if n_cells < PIECE
+                        && !before.is_space()
+                        && is_unbroken(&texts[part][word.end..cell.start]) =>
+                {
+                    word.end = cell.end;
+                    n_cells += 1;
+                }
+                _ => {
+                    words.push(Word {
+                        part,
+                        start: cell.start,
+                        end: cell.end,
+                        n_chars: 0,
+                        weight: 0.0,
+                    });
+                    n_cells = 1;
+                }
             }
-            open = true;
         }
+    }
+    for word in &mut words {
+        word.n_chars = texts[word.part][word.start..word.end].chars().count();
     }
     words
 }
 
+/// Whether nothing but one space, or what nobody sees, lies between two cells.
+// Letters set apart were joined: their spaces are no cells any more.
+fn is_unbroken(gap: &str) -> bool {
+    gap.len() <= 4 || !gap.contains(char::is_whitespace)
+}
+
 /// Divides every contribution among the words its feature stands in.
-fn weigh(words: &mut [Word], texts: &[&str], ids: &[u32], contributions: &[f32]) {
+fn weigh(words: &mut [Word], normalised: &Normalised, ids: &[u32], contributions: &[f32]) {
     let mut counts = vec![0_u32; ids.len()];
-    visit(texts, |Occurrence { bucket, .. }| {
+    visit(normalised, |Occurrence { bucket, .. }| {
         if let Ok(at) = ids.binary_search(&bucket) {
             counts[at] += 1;
         }
     });
-    visit(texts, |occurrence| {
+    visit(normalised, |occurrence| {
         if let Ok(at) = ids.binary_search(&occurrence.bucket) {
             let contribution = contributions.get(at).copied().unwrap_or(0.0);
             spread(words, occurrence, contribution / counts[at] as f32);
@@ -130,13 +152,16 @@ fn spread(words: &mut [Word], occurrence: Occurrence, share: f32) {
     let touched = &mut words[first..first + n_touched];
     let overlap = |word: &Word| (word.end.min(end) - word.start.max(start)) as f32;
     let n_bytes: f32 = touched.iter().map(overlap).sum();
+    if n_bytes == 0.0 {
+        return;
+    }
     for word in touched {
         word.weight += share * overlap(word) / n_bytes;
     }
 }
 
 /// Which words are shown, in reading order: the strongest that there is room for.
-fn strongest(words: &[Word]) -> Vec<usize> {
+fn strongest(texts: &[&str], words: &[Word]) -> Vec<usize> {
     let heaviest = words
         .iter()
         .fold(0.0, |weight: f32, word| weight.max(word.weight));
@@ -144,7 +169,7 @@ fn strongest(words: &[Word]) -> Vec<usize> {
         .filter(|&at| words[at].weight > 0.0 && words[at].weight >= STRONG * heaviest)
         .collect();
     ranked.sort_by(|&a, &b| words[b].weight.total_cmp(&words[a].weight));
-    let mut room = room(words);
+    let mut room = room(texts, words);
     ranked.retain(|&at| {
         let cost = cost(&words[at]);
         let fits = cost <= room;
@@ -156,12 +181,14 @@ fn strongest(words: &[Word]) -> Vec<usize> {
 }
 
 /// How many characters may be shown.
-fn room(words: &[Word]) -> usize {
-    let n_chars: usize = words.iter().map(cost).sum();
+fn room(texts: &[&str], words: &[Word]) -> usize {
+    let n_chars: usize = texts.iter().map(|text| text.chars().count()).sum();
+    // Of a text that is looked at in part, a share of that part.
+    let n_seen = n_chars.min(words.iter().map(cost).sum());
     if n_chars > SHORT_TEXT {
-        n_chars * 3 / 10
+        n_seen * 3 / 10
     } else {
-        n_chars
+        n_seen + 1
     }
 }
 
@@ -201,8 +228,9 @@ mod tests {
 
     /// Contributions of a model that knows the features of `bad` only.
     fn judge(texts: &[&str], bad: &[&str]) -> (Vec<u32>, Vec<f32>) {
-        let bad: Vec<u32> = bad.iter().flat_map(|bad| extract(&[bad]).ids).collect();
-        let ids = extract(texts).ids;
+        let ids_of = |texts: &[&str]| extract(&Normalised::of(texts)).ids;
+        let bad: Vec<u32> = bad.iter().flat_map(|bad| ids_of(&[bad])).collect();
+        let ids = ids_of(texts);
         let contribution = |id| if bad.contains(id) { 1.0 } else { -0.01 };
         let contributions = ids.iter().map(contribution).collect();
         (ids, contributions)
@@ -210,7 +238,7 @@ mod tests {
 
     fn shown<'a>(texts: &[&'a str], bad: &[&str]) -> Vec<&'a str> {
         let (ids, contributions) = judge(texts, bad);
-        spans(texts, &ids, &contributions)
+        spans(texts, &Normalised::of(texts), &ids, &contributions)
             .iter()
             .map(|span| &texts[span.part][span.start..span.end])
             .collect()
@@ -246,7 +274,7 @@ mod tests {
     #[test]
     fn nothing_is_shown_where_nothing_speaks_for_a_high_score() {
         assert!(shown(&["a walk in the park"], &[]).is_empty());
-        assert!(spans(&[""], &[], &[]).is_empty());
+        assert!(spans(&[""], &Normalised::of(&[""]), &[], &[]).is_empty());
     }
 
     #[test]
@@ -259,7 +287,7 @@ mod tests {
     fn spans_come_strongest_first() {
         let texts = ["sunny jackpot weather and a lottery winner here"];
         let (ids, contributions) = judge(&texts, &["jackpot", "lottery winner"]);
-        let spans = spans(&texts, &ids, &contributions);
+        let spans = spans(&texts, &Normalised::of(&texts), &ids, &contributions);
         assert_eq!(spans.len(), 2);
         assert!(spans[0].weight >= spans[1].weight && spans[1].weight > 0.0);
     }
@@ -296,15 +324,18 @@ mod tests {
     #[test]
     fn missing_contributions_count_as_nothing() {
         let texts = ["jackpot"];
-        assert!(spans(&texts, &extract(&texts).ids, &[]).is_empty());
+        let normalised = Normalised::of(&texts);
+        assert!(spans(&texts, &normalised, &extract(&normalised).ids, &[]).is_empty());
     }
 
     #[test]
     fn padding_after_the_contributions_changes_nothing() {
         let texts = ["jackpot tonight"];
         let (ids, mut contributions) = judge(&texts, &["jackpot"]);
-        let alone = spans(&texts, &ids, &contributions);
+        let normalised = Normalised::of(&texts);
+        let alone = spans(&texts, &normalised, &ids, &contributions);
         contributions.extend([0.0; 7]);
-        assert_eq!(spans(&texts, &ids, &contributions), alone);
+        let padded = spans(&texts, &normalised, &ids, &contributions);
+        assert_eq!(padded, alone);
     }
 }

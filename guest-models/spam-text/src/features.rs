@@ -1,38 +1,35 @@
 //! Hashed text features: the one place where text becomes numbers.
 //!
 //! The plugin calls this at inference and the training recipe calls it on its
-//! rows, so the two cannot drift. Plain `std`, no tables of its own, and no
-//! knowledge of the model: it never decides what a feature is worth.
+//! rows, so the two cannot drift. No knowledge of the model: it never decides
+//! what a feature is worth.
 //!
-//! A text is lower-cased, its decimal digits become `0` and each run of
-//! whitespace becomes one space. Two families of features are hashed into
-//! disjoint ranges of buckets: runs of 3 to 5 characters (spaces included, so
-//! that a run knows where words begin and end), and runs of 1 to 2 words, where
-//! `!!!` is a word too.
+//! Three families of features are hashed into disjoint ranges of buckets: runs of
+//! 3 to 5 characters as [`normalise`] reads them (spaces included, so that a
+//! run knows where words begin and end), runs of 4 to 6 letters with all else left
+//! out and digits taken for the letters they may stand for, and runs of 1 to 2
+//! words, where `!!!` is a word too. Digits become `0` in the first and the last.
 //!
-//! Work is bounded: of a whole item only the first [`HEAD`] and the last
-//! [`TAIL`] characters are looked at. A run of whitespace counts as one, so that
-//! padding pushes nothing out of sight; stepping over it is all it costs.
+//! [`normalise`]: crate::normalise
 
 use std::ops::Range;
 
+use crate::normalise::{Cell, Normalised};
+use crate::words::unmasked;
+
 /// Number of buckets; every bucket id is below it.
-pub const BUCKETS: u32 = 1 << 18;
+pub const BUCKETS: u32 = 1 << 19;
 
-/// Characters looked at from the beginning of an item.
-pub const HEAD: usize = 1_000;
+/// The families' buckets: character runs, letter runs, word runs.
+pub const FAMILIES: [Range<u32>; 3] = [0..3 << 16, 3 << 16..6 << 16, 6 << 16..BUCKETS];
 
-/// Characters looked at from the end of an item.
-pub const TAIL: usize = 500;
+const CHARS: usize = 0;
+const LETTERS: usize = 1;
+const WORDS: usize = 2;
 
-/// Buckets of character runs.
-pub const CHAR_BUCKETS: Range<u32> = 0..3 << 16;
-
-/// Buckets of word runs.
-pub const WORD_BUCKETS: Range<u32> = 3 << 16..BUCKETS;
-
-const SHORTEST_RUN: usize = 3;
-const LONGEST_RUN: usize = 5;
+/// Lengths of the runs of characters, and of letters.
+const CHAR_RUNS: Range<usize> = 3..6;
+const LETTER_RUNS: Range<usize> = 4..7;
 
 /// One place where a feature stands.
 ///
@@ -53,7 +50,7 @@ pub struct Occurrence {
 /// The features of one item, ready to be a row of the model's inputs.
 ///
 /// `ids`: distinct buckets, ascending. `values`: as many, each `1 + ln(tf)`
-/// with `tf` the number of occurrences, so never below 1.
+/// with `tf` the number of occurrences, divided by a power of its family's length.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features {
     /// Distinct buckets, ascending.
@@ -62,154 +59,83 @@ pub struct Features {
     pub values: Vec<f32>,
 }
 
-/// Counts the features of an item whose text parts are `texts`, in order.
+/// Counts the features of an item.
 ///
 /// Runs never cross from one part into the next. Text without any visible
 /// character has no features.
-pub fn extract(texts: &[&str]) -> Features {
-    let n_bytes: usize = texts.iter().map(|text| text.len()).sum();
-    // Three character runs start at each character; words add about a third.
-    let mut buckets = Vec::with_capacity(n_bytes.min(HEAD + TAIL) * 7 / 2 + 8);
-    visit(texts, |occurrence| buckets.push(occurrence.bucket));
+pub fn extract(normalised: &Normalised) -> Features {
+    // Six runs start at each character; words add about a third.
+    let mut buckets = Vec::with_capacity(normalised.n_cells() * 13 / 2 + 8);
+    visit(normalised, |occurrence| buckets.push(occurrence.bucket));
     buckets.sort_unstable();
     count(&buckets)
 }
 
 /// Calls `each` for every feature occurrence, in a fixed order.
 ///
-/// The same texts give the same occurrences on every platform.
-pub fn visit(texts: &[&str], mut each: impl FnMut(Occurrence)) {
-    let mut cells = Vec::new();
-    for Window { part, start, end } in windows(texts) {
-        normalise(&texts[part][start..end], start, &mut cells);
-        visit_chars(&cells, part, &mut each);
-        visit_words(&cells, part, &mut each);
+/// The same item gives the same occurrences on every platform.
+pub fn visit(normalised: &Normalised, mut each: impl FnMut(Occurrence)) {
+    let mut letters = Vec::new();
+    for (part, cells) in normalised.stretches() {
+        visit_runs(cells, CHAR_RUNS, &FAMILIES[CHARS], part, &mut each);
+        fill_letters(cells, &mut letters);
+        visit_runs(&letters, LETTER_RUNS, &FAMILIES[LETTERS], part, &mut each);
+        visit_words(cells, part, &mut each);
     }
 }
 
-/// A stretch of one part that is looked at, on character boundaries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub part: usize,
-    pub start: usize,
-    pub end: usize,
-}
-
-/// What [`visit`] looks at, in reading order.
-pub(crate) fn windows(texts: &[&str]) -> Vec<Window> {
-    let mut head = HEAD;
-    let head_ends: Vec<usize> = texts.iter().map(|text| reach(text, &mut head)).collect();
-    let mut tail = TAIL;
-    let mut windows = Vec::with_capacity(texts.len() + 1);
-    for (part, text) in texts.iter().enumerate().rev() {
-        let (head_end, tail_start) = (head_ends[part], reach_back(text, &mut tail));
-        let mut push = |start, end| {
-            if start < end {
-                windows.push(Window { part, start, end });
-            }
-        };
-        if tail_start <= head_end {
-            push(0, text.len());
-        } else {
-            push(tail_start, text.len());
-            push(0, head_end);
-        }
-    }
-    windows.reverse();
-    windows
-}
-
-/// How many bytes from the beginning of `text` the `budget` of characters pays for.
-fn reach(text: &str, budget: &mut usize) -> usize {
-    let mut after_space = false;
-    for (at, c) in text.char_indices() {
-        if !spend(c, &mut after_space, budget) {
-            return at;
-        }
-    }
-    text.len()
-}
-
-/// Where the stretch begins that `budget` pays for when `text` is read from its end.
-fn reach_back(text: &str, budget: &mut usize) -> usize {
-    let mut after_space = false;
-    for (at, c) in text.char_indices().rev() {
-        if !spend(c, &mut after_space, budget) {
-            return at + c.len_utf8();
-        }
-    }
-    0
-}
-
-fn spend(c: char, after_space: &mut bool, budget: &mut usize) -> bool {
-    let space = c.is_whitespace();
-    let free = space && *after_space;
-    *after_space = space;
-    if !free && *budget == 0 {
-        return false;
-    }
-    *budget -= usize::from(!free);
-    true
-}
-
-/// One normalised character and the bytes of the original it came from.
-#[derive(Clone, Copy)]
-struct Cell {
-    c: char,
-    start: usize,
-    end: usize,
-}
-
-/// Fills `cells` with `text` normalised, one space before and one after it.
-fn normalise(text: &str, offset: usize, cells: &mut Vec<Cell>) {
-    cells.clear();
-    cells.reserve(text.len().min(HEAD + TAIL) + 2);
-    cells.push(Cell {
-        c: ' ',
-        start: offset,
-        end: offset,
-    });
-    for (at, c) in text.char_indices() {
-        let (start, end) = (offset + at, offset + at + c.len_utf8());
-        if c.is_whitespace() {
-            push_space(cells, start, end);
-        } else if c.is_ascii() {
-            let c = if c.is_ascii_digit() {
-                '0'
-            } else {
-                c.to_ascii_lowercase()
-            };
-            cells.push(Cell { c, start, end });
-        } else {
-            cells.extend(c.to_lowercase().map(|c| Cell { c, start, end }));
-        }
-    }
-    let end = offset + text.len();
-    push_space(cells, end, end);
-}
-
-/// Appends a space, or lengthens the one already there.
-fn push_space(cells: &mut Vec<Cell>, start: usize, end: usize) {
-    match cells.last_mut() {
-        Some(last) if last.c == ' ' => last.end = end,
-        _ => cells.push(Cell { c: ' ', start, end }),
-    }
-}
-
-fn visit_chars(cells: &[Cell], part: usize, each: &mut impl FnMut(Occurrence)) {
+fn visit_runs(
+    cells: &[Cell],
+    lengths: Range<usize>,
+    buckets: &Range<u32>,
+    part: usize,
+    each: &mut impl FnMut(Occurrence),
+) {
     for (at, first) in cells.iter().enumerate() {
         let mut hash = HASH_START;
-        for (n_before, cell) in cells[at..].iter().take(LONGEST_RUN).enumerate() {
-            hash = hash_step(hash, cell.c as u32);
-            if n_before + 1 >= SHORTEST_RUN {
+        for (n_before, cell) in cells[at..].iter().take(lengths.end - 1).enumerate() {
+            hash = hash_step(hash, code(cell.c));
+            if n_before + 1 >= lengths.start {
                 each(Occurrence {
-                    bucket: bucket(hash, CHAR_BUCKETS),
+                    bucket: bucket(hash, buckets),
                     part,
                     start: first.start,
                     end: cell.end,
                 });
             }
         }
+    }
+}
+
+/// Letters alone, with digits taken for letters; numbers are left out.
+fn fill_letters(cells: &[Cell], letters: &mut Vec<Cell>) {
+    letters.clear();
+    for word in cells.chunk_by(|a, b| Kind::of(a.c) == Kind::of(b.c)) {
+        if Kind::of(word[0].c) != Kind::Alphanumeric {
+            letters.extend(
+                word.iter()
+                    .filter(|cell| matches!(cell.c, '@' | '$'))
+                    .map(as_letter),
+            );
+            continue;
+        }
+        let is_number =
+            word.len() > LONGEST_MASK && word.iter().all(|cell| cell.c.is_ascii_digit());
+        if !is_number {
+            letters.extend(word.iter().map(as_letter));
+        }
+    }
+}
+
+/// A longer run of digits alone is a number and no word.
+const LONGEST_MASK: usize = 2;
+
+fn as_letter(cell: &Cell) -> Cell {
+    let c = unmasked(cell.c).unwrap_or(cell.c);
+    Cell {
+        // `1` may stand for either.
+        c: if c == 'l' { 'i' } else { c },
+        ..*cell
     }
 }
 
@@ -222,10 +148,10 @@ fn visit_words(cells: &[Cell], part: usize, each: &mut impl FnMut(Occurrence)) {
         }
         let hash = word
             .iter()
-            .fold(HASH_START, |hash, cell| hash_step(hash, cell.c as u32));
+            .fold(HASH_START, |hash, cell| hash_step(hash, code(cell.c)));
         let mut emit = |hash, start| {
             each(Occurrence {
-                bucket: bucket(hash, WORD_BUCKETS),
+                bucket: bucket(hash, &FAMILIES[WORDS]),
                 part,
                 start,
                 end: last.end,
@@ -258,6 +184,11 @@ impl Kind {
     }
 }
 
+/// All digits are one.
+fn code(c: char) -> u32 {
+    u32::from(if c.is_ascii_digit() { '0' } else { c })
+}
+
 const HASH_START: u32 = 0x811c_9dc5;
 
 /// One step of FNV-1a, taking a whole character where the original takes a byte.
@@ -271,7 +202,7 @@ fn hash_step(hash: u32, word: u32) -> u32 {
 /// Spreads a hash over a range of buckets.
 // FNV mixes its high bits badly, and the multiplication below reads just
 // those; the finaliser of MurmurHash3 (Appleby, fmix32) mends that first.
-fn bucket(mut hash: u32, range: Range<u32>) -> u32 {
+fn bucket(mut hash: u32, range: &Range<u32>) -> u32 {
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^= hash >> 16;
@@ -279,7 +210,12 @@ fn bucket(mut hash: u32, range: Range<u32>) -> u32 {
     range.start + ((u64::from(hash) * width) >> 32) as u32
 }
 
-/// Turns sorted buckets into distinct ids and damped counts.
+/// The power of a family's Euclidean length that its values are divided by.
+// Scaled to length 1, three words of chat speak as loudly as a whole mail and
+// no one cut fits both. A power below 1 lets a longer text be surer.
+const NORM_POWER: f32 = 0.75;
+
+/// Turns sorted buckets into distinct ids and their values.
 fn count(sorted: &[u32]) -> Features {
     let mut features = Features {
         ids: Vec::with_capacity(sorted.len()),
@@ -294,139 +230,13 @@ fn count(sorted: &[u32]) -> Features {
         };
         features.values.push(value);
     }
+    for family in &FAMILIES {
+        let bound = |bucket| features.ids.partition_point(|&id| id < bucket);
+        let values = bound(family.start)..bound(family.end);
+        let values = &mut features.values[values];
+        let square: f32 = values.iter().map(|value| value * value).sum();
+        let divisor = square.powf(NORM_POWER / 2.0);
+        values.iter_mut().for_each(|value| *value /= divisor);
+    }
     features
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn occurrences(texts: &[&str]) -> Vec<Occurrence> {
-        let mut all = Vec::new();
-        visit(texts, |occurrence| all.push(occurrence));
-        all
-    }
-
-    /// What each occurrence of the word family covers in the original.
-    fn words<'a>(texts: &[&'a str]) -> Vec<&'a str> {
-        occurrences(texts)
-            .into_iter()
-            .filter(|occurrence| WORD_BUCKETS.contains(&occurrence.bucket))
-            .map(
-                |Occurrence {
-                     part, start, end, ..
-                 }| &texts[part][start..end],
-            )
-            .collect()
-    }
-
-    #[test]
-    fn text_without_visible_characters_has_no_features() {
-        for texts in [&[][..], &[""], &["", " \n\t "]] {
-            assert_eq!(extract(texts), Features::default(), "{texts:?}");
-        }
-    }
-
-    #[test]
-    fn words_and_pairs_of_words_are_found_where_they_stand() {
-        let found = words(&["Call  me NOW!!"]);
-        assert_eq!(
-            found,
-            ["Call", "me", "Call  me", "NOW", "me NOW", "!!", "NOW!!"]
-        );
-    }
-
-    #[test]
-    fn a_short_word_is_seen_with_the_spaces_around_it() {
-        let runs = occurrences(&["ab"])
-            .into_iter()
-            .filter(|occurrence| CHAR_BUCKETS.contains(&occurrence.bucket));
-        // " ab", " ab " and "ab ".
-        assert_eq!(runs.count(), 3);
-    }
-
-    #[test]
-    fn case_digits_and_width_of_whitespace_do_not_matter() {
-        assert_eq!(extract(&["Win 500 now"]), extract(&["WIN\n\n 731 now "]));
-    }
-
-    #[test]
-    fn word_order_matters() {
-        assert_ne!(extract(&["act now"]).ids, extract(&["now act"]).ids);
-    }
-
-    #[test]
-    fn ids_are_distinct_and_ascending_and_below_the_bucket_count() {
-        let features = extract(&["buy cheap pills, buy cheap watches, buy buy buy"]);
-        assert!(features.ids.is_sorted_by(|a, b| a < b));
-        assert!(features.ids.iter().all(|&id| id < BUCKETS));
-        assert_eq!(features.ids.len(), features.values.len());
-    }
-
-    #[test]
-    fn a_feature_seen_twice_counts_one_plus_ln_two() {
-        let features = extract(&["tea", "tea"]);
-        assert!(
-            features
-                .values
-                .iter()
-                .all(|&value| value == 1.0 + 2.0_f32.ln())
-        );
-    }
-
-    #[test]
-    fn a_character_that_grows_when_lower_cased_keeps_its_place() {
-        // `İ` is two bytes and lower-cases to `i` and a combining dot, three bytes.
-        let text = "İİ prize £9";
-        for Occurrence { start, end, .. } in occurrences(&[text]) {
-            assert!(text.is_char_boundary(start) && text.is_char_boundary(end));
-            assert!(start < end && end <= text.len());
-        }
-        assert!(words(&[text]).contains(&"prize"));
-    }
-
-    #[test]
-    fn runs_do_not_cross_from_one_part_into_the_next() {
-        assert_eq!(words(&["one", "two"]), ["one", "two"]);
-    }
-
-    #[test]
-    fn of_a_long_text_only_head_and_tail_are_looked_at() {
-        let text = format!(
-            "{}{}{}",
-            "h".repeat(HEAD),
-            "m".repeat(9_000),
-            "t".repeat(TAIL)
-        );
-        assert_eq!(words(&[&text]), ["h".repeat(HEAD), "t".repeat(TAIL)]);
-    }
-
-    #[test]
-    fn the_bound_holds_for_the_item_and_not_for_each_part() {
-        let part = "x".repeat(800);
-        let found = words(&[&part, &part, &part]);
-        let lengths: Vec<usize> = found.iter().map(|word| word.len()).collect();
-        assert_eq!(lengths, [800, 200, 500]);
-    }
-
-    #[test]
-    fn a_text_as_long_as_the_bound_is_looked_at_whole() {
-        let text = "y".repeat(HEAD + TAIL);
-        assert_eq!(words(&[&text]), [text.as_str()]);
-    }
-
-    #[test]
-    fn padding_with_whitespace_pushes_nothing_out_of_sight() {
-        let padded = format!("{0}free prize{0}", " \n".repeat(5_000));
-        assert_eq!(extract(&[&padded]), extract(&["free prize"]));
-    }
-
-    #[test]
-    fn buckets_stay_the_same_from_build_to_build() {
-        // A trained model is only as good as this: a change here needs retraining.
-        assert_eq!(extract(&["a"]).ids, [164_164, 203_392]);
-        let ids = extract(&["Grüße! Call 0800 now"]).ids;
-        let sum: u64 = ids.iter().copied().map(u64::from).sum();
-        assert_eq!((ids.len(), sum), (65, 7_967_969));
-    }
 }

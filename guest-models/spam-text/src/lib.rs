@@ -1,17 +1,24 @@
 //! Judges whether text is spam: hashed features in here, the linear model in
 //! the host, and the words that tell as evidence.
 //!
+//! The street: [`normalise`] reads the text as a person would, [`features`] makes
+//! numbers of it, the model scores them, [`evidence`] points into the original.
+//!
 //! Holds no weights: `model.onnx` lies beside the component, so that every
 //! instance shares it. The training recipe uses [`features`] too, so the model
 //! cannot meet features it was not trained on.
 
 pub mod evidence;
 pub mod features;
+mod links;
+pub mod normalise;
+pub mod table;
+mod words;
 
 use trommel_sdk::{Detector, Failure, Findings, Item, Model, PartId, SignalRef, Tensor};
 
 /// The score from which reasons are shown: the model's own cut (see its card).
-const EVIDENCE_FROM: f32 = -1.5;
+const EVIDENCE_FROM: f32 = -1.57;
 
 /// The detector.
 struct SpamText;
@@ -24,7 +31,8 @@ impl Detector for SpamText {
             .map(|part| item.text(*part))
             .collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let features = features::extract(&texts);
+        let normalised = normalise::Normalised::of(&texts);
+        let features = features::extract(&normalised);
         if features.ids.is_empty() {
             return Ok(());
         }
@@ -32,7 +40,7 @@ impl Detector for SpamText {
         let signal = findings.signal("spam", score);
         if score >= EVIDENCE_FROM {
             let contributions: Vec<f32> = contributions.read()?;
-            let spans = evidence::spans(&texts, &features.ids, &contributions);
+            let spans = evidence::spans(&texts, &normalised, &features.ids, &contributions);
             write_spans(findings, signal, &parts, &spans);
         }
         Ok(())
