@@ -240,3 +240,106 @@ fn count(sorted: &[u32]) -> Features {
     }
     features
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(texts: &[&str]) -> Features {
+        extract(&Normalised::of(texts))
+    }
+
+    /// What each occurrence of a family covers in the original.
+    fn covered<'a>(texts: &[&'a str], family: usize) -> Vec<&'a str> {
+        let mut covered = Vec::new();
+        visit(&Normalised::of(texts), |occurrence| {
+            if FAMILIES[family].contains(&occurrence.bucket) {
+                covered.push(&texts[occurrence.part][occurrence.start..occurrence.end]);
+            }
+        });
+        covered
+    }
+
+    #[test]
+    fn text_without_visible_characters_has_no_features() {
+        for texts in [&[][..], &[""], &["", " \n\t \u{200b}"]] {
+            assert_eq!(of(texts), Features::default(), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn words_and_pairs_of_words_are_found_where_they_stand() {
+        assert_eq!(
+            covered(&["Call  me NOW?!"], WORDS),
+            ["Call", "me", "Call  me", "NOW", "me NOW", "?!", "NOW?!"]
+        );
+    }
+
+    #[test]
+    fn a_short_word_is_seen_with_the_spaces_around_it() {
+        // " ab", " ab " and "ab ".
+        assert_eq!(covered(&["ab"], CHARS).len(), 3);
+    }
+
+    #[test]
+    fn runs_of_letters_leave_all_else_out() {
+        assert_eq!(covered(&["a-b c, d"], LETTERS), ["a-b c, d"]);
+        assert_eq!(covered(&["0800 123"], LETTERS), [""; 0]);
+    }
+
+    #[test]
+    fn case_digits_and_width_of_whitespace_do_not_matter() {
+        assert_eq!(of(&["Win 500 now"]), of(&["WIN\n\n 731 now "]));
+    }
+
+    #[test]
+    fn a_disguised_text_has_the_features_of_the_plain_one() {
+        let plain = of(&["win free money at http://evil.com"]);
+        for disguised in [
+            "wіn frее mоnеу at http://evil.com",
+            "w1n fr33 m0n3y at http://evil.com",
+            "w\u{200b}in fr\u{ad}ee money at http://evil.com",
+            "win free money at hxxp://evil[.]com",
+            "win f r e e money at http://evil.com",
+        ] {
+            assert_eq!(of(&[disguised]), plain, "{disguised}");
+        }
+    }
+
+    #[test]
+    fn word_order_matters() {
+        assert_ne!(of(&["act now"]).ids, of(&["now act"]).ids);
+    }
+
+    #[test]
+    fn ids_are_distinct_and_ascending_and_below_the_bucket_count() {
+        let features = of(&["buy cheap pills, buy cheap watches, buy buy buy"]);
+        assert!(features.ids.is_sorted_by(|a, b| a < b));
+        assert!(features.ids.iter().all(|&id| id < BUCKETS));
+        assert_eq!(features.ids.len(), features.values.len());
+    }
+
+    #[test]
+    fn a_familys_values_are_divided_by_a_power_of_its_length() {
+        let features = of(&["tea", "tea", "cup"]);
+        let words: Vec<f32> = features
+            .ids
+            .iter()
+            .zip(&features.values)
+            .filter(|(id, _)| FAMILIES[WORDS].contains(id))
+            .map(|(_, &value)| value)
+            .collect();
+        let twice = 1.0 + 2.0_f32.ln();
+        let length = (1.0 + twice * twice).sqrt().powf(NORM_POWER);
+        let mut expected = [1.0 / length, twice / length];
+        expected.sort_by(|a, b| a.total_cmp(b));
+        let mut found = words;
+        found.sort_by(f32::total_cmp);
+        assert!((found[0] - expected[0]).abs() < 1e-6 && (found[1] - expected[1]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn runs_do_not_cross_from_one_part_into_the_next() {
+        assert_eq!(covered(&["one", "two"], WORDS), ["one", "two"]);
+    }
+}

@@ -26,10 +26,15 @@ pub(crate) fn mend(cells: &mut Vec<Cell>, base: usize) {
     let (mut from, mut to) = (base, base);
     while from < cells.len() {
         if let Some((text, n_cells)) = stand_in(&cells[base..], from - base) {
+            // Without the space on either side, for evidence begins and ends with ink.
+            let seen = || cells[from..from + n_cells].iter().filter(|cell| !cell.is_space());
+            let (Some(first), Some(last)) = (seen().next(), seen().next_back()) else {
+                unreachable!("what stands for a character is seen");
+            };
             let whole = Cell {
-                start: cells[from].start,
-                end: cells[from + n_cells - 1].end,
-                ..cells[from]
+                start: first.start,
+                end: last.end,
+                ..*first
             };
             if to > base + 1 && cells[to - 1].is_space() {
                 to -= 1;

@@ -294,3 +294,134 @@ fn reach_back(text: &str, budget: &mut usize) -> usize {
     }
     0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the texts are read as, stretch by stretch, without the outer spaces.
+    fn read(texts: &[&str]) -> Vec<String> {
+        Normalised::of(texts)
+            .stretches()
+            .map(|(_, cells)| cells[1..cells.len() - 1].iter().map(|cell| cell.c).collect())
+            .collect()
+    }
+
+    fn check(disguised: &str, plain: &str) {
+        assert_eq!(read(&[disguised]), [plain], "{disguised}");
+    }
+
+    #[test]
+    fn every_disguise_is_read_as_what_is_meant() {
+        for (disguised, plain) in [
+            ("Fгее МОNЕY", "free money"),
+            ("𝓯𝓻𝓮𝓮 ⓕⓡⓔⓔ 🅵🆁🅴🅴 ｆｒｅｅ ḟřèé", "free free free free free"),
+            ("f\u{200b}r\u{ad}e\u{2060}e", "free"),
+            ("f\u{301}r\u{336}ee\u{fe0f}", "free"),
+            ("Fr33 m0n3y, w1n ca$h", "free money, win cash"),
+            ("f r e e   m o n e y", "free money"),
+            ("f.r.e.e m-o-n-e-y", "free money"),
+            ("hxxps://evil[.]com/a", "https://evil.com/a"),
+            ("evil (dot) com, evil dot com, evil . com", "evil.com, evil.com, evil.com"),
+            ("freeeeeeee!!!!!!", "freee!!!"),
+            ("free\t\n \u{a0}money", "free money"),
+        ] {
+            check(disguised, plain);
+        }
+    }
+
+    #[test]
+    fn what_only_resembles_a_disguise_is_left_alone() {
+        for plain in [
+            "50p for the 2nd, call 0800 123",
+            "i a m in the u.s.a. now",
+            "us$500 to me@example.com",
+            "see you. come home",
+            "日本語 жж",
+        ] {
+            check(plain, plain);
+        }
+    }
+
+    #[test]
+    fn blank_texts_have_no_stretch() {
+        assert!(read(&[]).is_empty());
+        assert!(read(&["", " \n\t ", "\u{200b}\u{301}"]).is_empty());
+    }
+
+    #[test]
+    fn every_part_is_a_stretch() {
+        assert_eq!(read(&["one", "", "two"]), ["one", "two"]);
+    }
+
+    #[test]
+    fn of_a_long_text_only_head_and_tail_are_read() {
+        let text = format!("{}{}{}", "ab".repeat(500), "m".repeat(9_000), "yz".repeat(250));
+        assert_eq!(read(&[&text]), ["ab".repeat(500), "yz".repeat(250)]);
+    }
+
+    #[test]
+    fn a_text_as_long_as_the_bound_is_read_whole() {
+        let text = "xy".repeat((HEAD + TAIL) / 2);
+        assert_eq!(read(&[&text]), [text.as_str()]);
+    }
+
+    #[test]
+    fn the_bound_holds_for_the_item_and_not_for_each_part() {
+        let part = "xy".repeat(400);
+        let lengths: Vec<usize> = read(&[&part, &part, &part]).iter().map(String::len).collect();
+        assert_eq!(lengths, [800, 200, 500]);
+    }
+
+    #[test]
+    fn padding_pushes_nothing_out_of_sight() {
+        for padding in [" \n", "\u{200b}", "\u{301}"] {
+            let text = format!("{0}free prize{0}", padding.repeat(5_000));
+            check(&text, "free prize");
+        }
+    }
+
+    /// Texts of what the passes look for, so that they meet at every edge.
+    fn strange_text(seed: u64) -> String {
+        const PIECES: [&str; 32] = [
+            "a", "B", "1", "3", " ", "  ", "\n", ".", "-", "_", "[", "]", "(", "dot", "[.]", "hxxp",
+            "://", "com", "@", "$", "\u{301}", "\u{200b}", "é", "İ", "ﬁ", "𝓯", "🅰", "日", "!", "ß",
+            "€", "\u{e0061}",
+        ];
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize
+        };
+        let n_pieces = next() % if seed % 50 == 0 { 3_000 } else { 40 };
+        (0..n_pieces).map(|_| PIECES[next() % PIECES.len()]).collect()
+    }
+
+    #[test]
+    fn cells_lie_in_order_on_character_boundaries_of_any_text() {
+        for seed in 0..3_000 {
+            let text = strange_text(seed);
+            let parts = [text.as_str(), &strange_text(seed + 1)];
+            let normalised = Normalised::of(&parts);
+            for (part, cells) in normalised.stretches() {
+                let mut start = 0;
+                for cell in cells {
+                    assert!(parts[part].is_char_boundary(cell.start), "{text:?}");
+                    assert!(parts[part].is_char_boundary(cell.end), "{text:?}");
+                    assert!(start <= cell.start && cell.start <= cell.end, "{text:?}");
+                    start = cell.start;
+                }
+                assert!(cells[0].is_space() && cells[cells.len() - 1].is_space());
+            }
+            let features = crate::features::extract(&normalised);
+            let contributions = vec![1.0; features.ids.len()];
+            for span in crate::evidence::spans(&parts, &normalised, &features.ids, &contributions) {
+                let shown = &parts[span.part][span.start..span.end];
+                assert_eq!(shown, shown.trim(), "{text:?}");
+                assert!(!shown.is_empty());
+            }
+        }
+    }
+}
