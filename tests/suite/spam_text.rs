@@ -111,7 +111,7 @@ async fn strange_texts_are_judged_like_any_other() {
 fn the_component_is_small_and_holds_no_weights() {
     let packages = trommel::registry::bundled::packages(&trommel::engine::Limits::MAX).unwrap();
     let n_bytes = packages[0].component().len();
-    assert!(n_bytes <= 300 << 10, "{n_bytes} bytes");
+    assert!(n_bytes <= 500_000, "{n_bytes} bytes");
 }
 
 #[test]
@@ -139,9 +139,9 @@ fn the_figures_reach_the_baseline() {
         serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     let sets = figures["sets"].as_array().expect("the recipe wrote it");
     for (name, least) in [
-        ("sms-spam", 0.93),
-        ("youtube-spam", 0.93),
-        ("spamassassin", 0.94),
+        ("sms-spam", 0.95),
+        ("youtube-spam", 0.945),
+        ("spamassassin", 0.955),
     ] {
         let set = sets.iter().find(|set| set["name"] == name).expect(name);
         let f1 = set["f1"].as_f64().expect("the recipe wrote it");

@@ -34,7 +34,7 @@ impl Random {
 const LONG: usize = 400;
 
 /// Share of copies that harmless text is added to.
-const DILUTED: f64 = 0.4;
+const DILUTED: f64 = 0.1;
 
 /// One changed copy of `text`; `donate` gives harmless text.
 pub(crate) fn copy(

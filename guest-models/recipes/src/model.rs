@@ -8,7 +8,7 @@ use spam_text::features::{BUCKETS, Features};
 use crate::logistic::{self, Descent, Target};
 
 /// Cost of an error on an average row; the inverse of regularisation.
-pub(crate) const COST: f64 = 1.0;
+pub(crate) const COST: f64 = 4.0;
 
 /// What all rows of further ham together cost, where each class of each set costs 1.
 pub(crate) const FURTHER_HAM: f64 = 1.0;
@@ -33,8 +33,8 @@ pub(crate) struct Model {
 pub(crate) enum Group {
     /// One class of one labelled set.
     Class { set: usize, spam: bool },
-    /// One set of further ham; all of those share one class's cost.
-    Further { set: usize },
+    /// One lot of a set of further ham; all of those share one class's cost.
+    Further { set: usize, lot: usize },
 }
 
 /// A row to learn from.
@@ -153,7 +153,7 @@ mod tests {
         let features = extract("tea");
         let (ham, spam) = (example(&features, false), example(&features, true));
         let further = Example {
-            group: Group::Further { set: 3 },
+            group: Group::Further { set: 3, lot: 0 },
             ..ham
         };
         let targets = targets(&[ham, ham, ham, spam, further]);

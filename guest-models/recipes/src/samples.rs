@@ -24,13 +24,19 @@ pub(crate) const SETS: [&str; 3] = ["sms-spam", "youtube-spam", "spamassassin"];
 
 /// Sets about other things, whose rows are taken for ham: the labelled sets alone
 /// know few ways of writing that are not spam.
-pub(crate) const FURTHER: [&str; 3] = ["wiki-toxicity", "davidson-tweets", "clickbait"];
+///
+/// Each with its lots: headlines come in two kinds and count twice.
+pub(crate) const FURTHER: [(&str, usize); 3] = [
+    ("wiki-toxicity", 1),
+    ("davidson-tweets", 1),
+    ("clickbait", 2),
+];
 
-/// At most so many rows of each further set, by a lot that the seed draws.
-pub(crate) const MOST_FURTHER: usize = 2_500;
+/// At most so many rows of each lot, as the seed draws them.
+pub(crate) const MOST_FURTHER: usize = 2_000;
 
 /// What a changed copy counts beside the text itself.
-pub(crate) const COPY_EMPHASIS: f64 = 0.5;
+pub(crate) const COPY_EMPHASIS: f64 = 0.3;
 
 /// Everything that was read.
 pub(crate) struct Samples {
@@ -64,7 +70,10 @@ impl Sample {
                     spam: self.spam,
                 }
             } else {
-                Group::Further { set }
+                Group::Further {
+                    set,
+                    lot: self.row % FURTHER[set - SETS.len()].1,
+                }
             },
             emphasis: self.emphasis,
         }
@@ -73,14 +82,15 @@ impl Sample {
 
 impl Samples {
     pub(crate) fn read(data: &Path) -> Result<Self> {
-        let names = SETS.iter().chain(&FURTHER);
+        let further = FURTHER.iter().map(|(name, _)| name);
+        let names = SETS.iter().chain(further);
         let mut sets = names
             .map(|name| data::read(data, name))
             .collect::<Result<Vec<Set>>>()?;
         for (at, set) in sets[SETS.len()..].iter_mut().enumerate() {
             let lot = |row: &Row| (mix(mix(at as u64) ^ hash(&row.text)), hash(&row.cluster));
             set.rows.sort_by_cached_key(lot);
-            set.rows.truncate(MOST_FURTHER);
+            set.rows.truncate(MOST_FURTHER * FURTHER[at].1);
             set.rows.iter_mut().for_each(|row| row.spam = false);
         }
         let rows = |sets: std::ops::Range<usize>, all: &[Set]| -> Vec<(usize, usize)> {

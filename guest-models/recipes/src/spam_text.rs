@@ -23,6 +23,9 @@ use crate::{
 };
 
 const LABEL: &str = "spam";
+/// What F1 is asked of each set; the one cut is where the set that is furthest behind
+/// its goal is least so.
+const F1_GOALS: [f64; SETS.len()] = [0.955, 0.945, 0.960];
 const FPR: f64 = 0.01;
 
 /// Trains on the sets under `data` and writes the model, its calibrator, its
@@ -61,7 +64,7 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     let figures = Figures {
         recipe: recipe(),
         threshold: Threshold {
-            chosen_on: "out-of-fold scores of all sets: the greatest least F1 of any set",
+            chosen_on: "out-of-fold scores of all sets: the greatest least gain of F1 over its goal",
             score: threshold,
             probability: table.probability(threshold as f32),
         },
@@ -184,7 +187,7 @@ impl Unseen {
     }
 }
 
-/// The cut that serves the set it serves worst as well as any cut can.
+/// The cut at which the set furthest behind its goal is least so.
 fn threshold(unseen: &Unseen) -> f64 {
     threshold_over(unseen, |_| true)
 }
@@ -194,18 +197,18 @@ fn threshold_over(unseen: &Unseen, keep: impl Fn(usize) -> bool) -> f64 {
     let sets: Vec<_> = (0..SETS.len())
         .map(|wanted| unseen.pick(|set, fold| set == wanted && keep(fold)))
         .collect();
-    let least_f1 = |threshold: f64| {
-        let f1 = |(scores, truths): &(Vec<f64>, Vec<bool>)| {
-            Confusion::at(threshold, scores, truths).f1()
+    let least_gain = |threshold: f64| {
+        let gain = |((scores, truths), goal): (&(Vec<f64>, Vec<bool>), f64)| {
+            Confusion::at(threshold, scores, truths).f1() - goal
         };
-        sets.iter().map(f1).fold(1.0, f64::min)
+        sets.iter().zip(F1_GOALS).map(gain).fold(1.0, f64::min)
     };
     // Steps of 0.01 logits, far below what the rows can tell apart.
     let cuts = (-500..=500).map(|step| f64::from(step) / 100.0);
-    let scored = cuts.map(|cut| (cut, least_f1(cut)));
+    let scored = cuts.map(|cut| (cut, least_gain(cut)));
     scored
         .fold(
-            (0.0, -1.0),
+            (0.0, -2.0),
             |best, next| if next.1 > best.1 { next } else { best },
         )
         .0

@@ -27,7 +27,11 @@ pub(crate) fn mend(cells: &mut Vec<Cell>, base: usize) {
     while from < cells.len() {
         if let Some((text, n_cells)) = stand_in(&cells[base..], from - base) {
             // Without the space on either side, for evidence begins and ends with ink.
-            let seen = || cells[from..from + n_cells].iter().filter(|cell| !cell.is_space());
+            let seen = || {
+                cells[from..from + n_cells]
+                    .iter()
+                    .filter(|cell| !cell.is_space())
+            };
             let (Some(first), Some(last)) = (seen().next(), seen().next_back()) else {
                 unreachable!("what stands for a character is seen");
             };

@@ -303,7 +303,12 @@ mod tests {
     fn read(texts: &[&str]) -> Vec<String> {
         Normalised::of(texts)
             .stretches()
-            .map(|(_, cells)| cells[1..cells.len() - 1].iter().map(|cell| cell.c).collect())
+            .map(|(_, cells)| {
+                cells[1..cells.len() - 1]
+                    .iter()
+                    .map(|cell| cell.c)
+                    .collect()
+            })
             .collect()
     }
 
@@ -322,7 +327,10 @@ mod tests {
             ("f r e e   m o n e y", "free money"),
             ("f.r.e.e m-o-n-e-y", "free money"),
             ("hxxps://evil[.]com/a", "https://evil.com/a"),
-            ("evil (dot) com, evil dot com, evil . com", "evil.com, evil.com, evil.com"),
+            (
+                "evil (dot) com, evil dot com, evil . com",
+                "evil.com, evil.com, evil.com",
+            ),
             ("freeeeeeee!!!!!!", "freee!!!"),
             ("free\t\n \u{a0}money", "free money"),
         ] {
@@ -356,7 +364,12 @@ mod tests {
 
     #[test]
     fn of_a_long_text_only_head_and_tail_are_read() {
-        let text = format!("{}{}{}", "ab".repeat(500), "m".repeat(9_000), "yz".repeat(250));
+        let text = format!(
+            "{}{}{}",
+            "ab".repeat(500),
+            "m".repeat(9_000),
+            "yz".repeat(250)
+        );
         assert_eq!(read(&[&text]), ["ab".repeat(500), "yz".repeat(250)]);
     }
 
@@ -369,7 +382,10 @@ mod tests {
     #[test]
     fn the_bound_holds_for_the_item_and_not_for_each_part() {
         let part = "xy".repeat(400);
-        let lengths: Vec<usize> = read(&[&part, &part, &part]).iter().map(String::len).collect();
+        let lengths: Vec<usize> = read(&[&part, &part, &part])
+            .iter()
+            .map(String::len)
+            .collect();
         assert_eq!(lengths, [800, 200, 500]);
     }
 
@@ -384,9 +400,38 @@ mod tests {
     /// Texts of what the passes look for, so that they meet at every edge.
     fn strange_text(seed: u64) -> String {
         const PIECES: [&str; 32] = [
-            "a", "B", "1", "3", " ", "  ", "\n", ".", "-", "_", "[", "]", "(", "dot", "[.]", "hxxp",
-            "://", "com", "@", "$", "\u{301}", "\u{200b}", "é", "İ", "ﬁ", "𝓯", "🅰", "日", "!", "ß",
-            "€", "\u{e0061}",
+            "a",
+            "B",
+            "1",
+            "3",
+            " ",
+            "  ",
+            "\n",
+            ".",
+            "-",
+            "_",
+            "[",
+            "]",
+            "(",
+            "dot",
+            "[.]",
+            "hxxp",
+            "://",
+            "com",
+            "@",
+            "$",
+            "\u{301}",
+            "\u{200b}",
+            "é",
+            "İ",
+            "ﬁ",
+            "𝓯",
+            "🅰",
+            "日",
+            "!",
+            "ß",
+            "€",
+            "\u{e0061}",
         ];
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
@@ -396,7 +441,9 @@ mod tests {
             (state >> 33) as usize
         };
         let n_pieces = next() % if seed % 50 == 0 { 3_000 } else { 40 };
-        (0..n_pieces).map(|_| PIECES[next() % PIECES.len()]).collect()
+        (0..n_pieces)
+            .map(|_| PIECES[next() % PIECES.len()])
+            .collect()
     }
 
     #[test]

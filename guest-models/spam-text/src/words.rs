@@ -103,51 +103,77 @@ pub(crate) fn unmasked(c: char) -> Option<char> {
 
 /// Turns digits and signs among letters into the letters they stand for.
 ///
-/// Inside a word up to three in a row and at its end up to two are masks; before
-/// a word it takes three letters, so that `50p` and `2nd` stay numbers.
+/// Word by word: `fr33`, `7h1s` and `$ave` are masked; `50p`, `2nd`, `us$500` and
+/// what holds three digits in a row are not.
 pub(crate) fn unmask(cells: &mut [Cell]) {
     let mut at = 0;
     while at < cells.len() {
-        let is_mask = |cell: &Cell| unmasked(cell.c).is_some();
-        let n_masks = cells[at..].iter().take_while(|cell| is_mask(cell)).count();
-        if n_masks == 0 {
+        let n_cells = cells[at..]
+            .iter()
+            .take_while(|cell| is_of_word(cell.c))
+            .count();
+        if n_cells == 0 {
             at += 1;
             continue;
         }
-        let masks = at..at + n_masks;
-        at += n_masks;
-        let is_before = masks.start > 0 && cells[masks.start - 1].c.is_alphabetic();
-        let n_after = cells[masks.end..]
+        let end = at + n_cells;
+        // An exclamation ends a word and is no part of it.
+        let n_trailing = cells[at..end]
             .iter()
-            .take(3)
-            .take_while(|cell| cell.c.is_alphabetic())
+            .rev()
+            .take_while(|cell| !cell.c.is_alphanumeric())
             .count();
-        let has_sign = cells[masks.clone()]
-            .iter()
-            .any(|cell| !cell.c.is_ascii_digit());
-        let most = match (is_before, n_after) {
-            (true, 1..) => 3,
-            (true, 0) if !has_sign => 2,
-            (false, 3) if !has_sign => 1,
-            _ => 0,
-        };
-        if n_masks > most || is_address(cells, &masks) {
+        let word = at..end - n_trailing;
+        let host = cells[end..].iter().take(40);
+        let is_address = cells[word.clone()].iter().any(|cell| cell.c == '@')
+            && (cells[at].c == '@'
+                || host
+                    .take_while(|cell| !cell.is_space())
+                    .any(|cell| cell.c == '.'));
+        at = end;
+        if is_address || !is_masked(&cells[word.clone()]) {
             continue;
         }
-        for cell in &mut cells[masks] {
-            cell.c = unmasked(cell.c).expect("they were just counted");
+        for cell in &mut cells[word] {
+            cell.c = unmasked(cell.c).unwrap_or(cell.c);
         }
     }
 }
 
-/// `@` in an address, and a price written behind a country's name.
-fn is_address(cells: &[Cell], masks: &std::ops::Range<usize>) -> bool {
-    let is_at = cells[masks.clone()].iter().any(|cell| cell.c == '@');
-    let is_price = matches!(cells[masks.start].c, '$' | '€' | '¥') && masks.len() > 1;
-    let host = cells[masks.end..].iter().take(40);
-    is_price
-        || is_at
-            && host
-                .take_while(|cell| !cell.is_space())
-                .any(|cell| cell.c == '.')
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || unmasked(c).is_some()
+}
+
+/// What a number is counted in, or how it is ordered.
+const UNITS: [&str; 28] = [
+    "st", "nd", "rd", "th", "am", "pm", "hr", "yr", "mb", "gb", "kg", "km", "cm", "mm", "ml", "p",
+    "k", "m", "x", "g", "c", "h", "d", "u", "l", "s", "w", "v",
+];
+
+fn is_masked(word: &[Cell]) -> bool {
+    let is_digit = |cell: &Cell| cell.c.is_ascii_digit();
+    let is_mask = |cell: &Cell| unmasked(cell.c).is_some();
+    let n_masks = word.iter().filter(|cell| is_mask(cell)).count();
+    let number = word
+        .chunk_by(|a, b| is_digit(a) && is_digit(b))
+        .any(|run| run.len() >= 3);
+    if n_masks == 0 || n_masks == word.len() || number {
+        return false;
+    }
+    // A price, with or without a country's name before it.
+    if word
+        .windows(2)
+        .any(|pair| matches!(pair[0].c, '$' | '€' | '¥') && is_digit(&pair[1]))
+    {
+        return false;
+    }
+    let n_leading = word.iter().take_while(|cell| is_digit(cell)).count();
+    let rest = &word[n_leading..];
+    if n_leading == 0 || rest.iter().any(is_mask) {
+        return true;
+    }
+    let is_unit = UNITS
+        .iter()
+        .any(|unit| unit.chars().eq(rest.iter().map(|cell| cell.c)));
+    n_leading == 1 && !is_unit
 }
