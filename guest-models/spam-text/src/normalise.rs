@@ -450,7 +450,7 @@ mod tests {
             state ^= state << 17;
             (state >> 33) as usize
         };
-        let n_pieces = next() % if seed % 50 == 0 { 3_000 } else { 40 };
+        let n_pieces = next() % if seed.is_multiple_of(50) { 3_000 } else { 40 };
         (0..n_pieces)
             .map(|_| PIECES[next() % PIECES.len()])
             .collect()
