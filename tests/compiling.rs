@@ -82,8 +82,10 @@ fn a_component_that_takes_minutes_to_compile_is_refused_in_time_and_others_go_on
 fn a_component_whose_compiler_wants_too_much_memory_is_refused() {
     let engine = engine(child().within(Duration::from_secs(60), GIB));
     let error = refused(&engine, &nested_blocks(1_000_000));
+    // Most allocations that fail end the child; one that wasmtime unwraps panics.
+    let ended = "with 1024 MiB of memory the compiler ended with signal";
     assert!(
-        error.contains("with 1024 MiB of memory the compiler ended with signal"),
+        error.contains(ended) || error.contains("the compiler panicked"),
         "{error}"
     );
     engine

@@ -26,8 +26,14 @@ async fn assert_guest_fault(guest: &str, reason: &str) {
 /// without it.
 fn assert_refused_at_load(guest: &str, reason: &str) {
     let folder = folder(guest);
-    let error = Host::builder().detector(folder.path()).build().unwrap_err();
-    let said = error.to_string();
+    let refused = || Host::builder().detector(folder.path()).build().unwrap_err();
+    let mut said = refused().to_string();
+    // A busy machine may starve the guest, who is then not to blame.
+    for _ in 0..10 {
+        if said.contains("of a core within") {
+            said = refused().to_string();
+        }
+    }
     assert!(
         said.starts_with(&folder.path().display().to_string()),
         "{said}"

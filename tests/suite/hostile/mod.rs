@@ -102,6 +102,7 @@ fn on_one_thread_a_good_item_finishes_while_another_guest_spins() {
 fn every_misbehaving_guest_has_a_test() {
     let suite = workspace().join("tests/suite");
     let files = [
+        "../hostile_items.rs",
         "hostile/mod.rs",
         "hostile/guests.rs",
         "hostile/by_hand.rs",
