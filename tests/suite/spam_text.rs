@@ -148,3 +148,17 @@ fn the_figures_reach_the_baseline() {
         assert!(f1 >= least, "{name}: F1 {f1}");
     }
 }
+
+#[test]
+fn the_evidence_is_true_and_shows_no_more_than_three_tenths() {
+    let file = workspace().join("guest-models/spam-text/figures.json");
+    let figures: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let evidence = |key: &str| {
+        figures["evidence"][key]
+            .as_f64()
+            .expect("the recipe wrote it")
+    };
+    assert!(evidence("share_true") >= 0.9);
+    assert!(evidence("largest_share_shown") <= 0.3);
+}
