@@ -15,6 +15,8 @@ mod data;
 mod evasion;
 mod figures;
 mod folds;
+mod graph;
+mod image_quality;
 mod logistic;
 mod metrics;
 mod model;
@@ -29,7 +31,7 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: trommel-recipes spam-text --data DIR --out DIR
+const USAGE: &str = "usage: trommel-recipes (image-quality | spam-text) --data DIR --out DIR
        trommel-recipes tables --out DIR
 
   --data DIR  folder of the labelled sets, each in a folder of its own
@@ -51,14 +53,16 @@ fn run(args: impl Iterator<Item = String>) -> Result<()> {
         return Ok(());
     };
     match args.recipe.as_str() {
-        "spam-text" => {
-            let data = args
-                .data
-                .with_context(|| format!("--data is missing\n{USAGE}"))?;
-            spam_text::train(&data, &args.out)
+        "image-quality" => {
+            let cache = PathBuf::from("target/recipe-cache");
+            std::fs::create_dir_all(&cache)?;
+            image_quality::train(&args.data()?, &args.out, &cache)
         }
+        "spam-text" => spam_text::train(&args.data()?, &args.out),
         "tables" => unicode::write(&args.out),
-        other => bail!("no recipe is called `{other}`; there are: spam-text, tables"),
+        other => {
+            bail!("no recipe is called `{other}`; there are: image-quality, spam-text, tables")
+        }
     }
 }
 
@@ -70,6 +74,12 @@ struct Args {
 }
 
 impl Args {
+    /// The folder of the labelled sets.
+    fn data(&self) -> Result<PathBuf> {
+        let data = self.data.clone();
+        data.with_context(|| format!("--data is missing\n{USAGE}"))
+    }
+
     /// `None` when help was asked for.
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let (mut recipe, mut data, mut out) = (None, None, None);
