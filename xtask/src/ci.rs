@@ -74,7 +74,7 @@ fn recipe() -> Result<(), String> {
     let failed = |error: std::io::Error| format!("comparing with {}: {error}", committed.display());
     std::fs::create_dir_all(&out).map_err(failed)?;
     std::fs::copy(committed.join("MODEL_CARD.md"), out.join("MODEL_CARD.md")).map_err(failed)?;
-    crate::train_into(&data, &out)?;
+    crate::train_into("spam-text", &data, &out)?;
     for file in [
         "model.onnx",
         "calibrator.toml",

@@ -19,7 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask CHORE
 
   ci                             what CI runs: fmt, clippy, tests, doctests, deny, benches
-  train spam-text --data DIR     trains the model again from the sets below DIR
+  train MODEL --data DIR         trains image-quality or spam-text again from the sets below DIR
   tables                         makes spam-text's table of look-alikes again
   detector PACKAGE OUT_DIR       builds a guest crate into OUT_DIR/PACKAGE.wasm
   readme                         writes the README's output block anew";
@@ -29,8 +29,13 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["ci"] => ci::run(),
-        ["train", "spam-text", "--data", data] => train(Path::new(data)),
         ["tables"] => recipe("tables", None, &workspace().join("guest-models/spam-text")),
+        [
+            "train",
+            model @ ("image-quality" | "spam-text"),
+            "--data",
+            data,
+        ] => train(model, Path::new(data)),
         ["detector", package, out_dir] => detector(package, Path::new(out_dir)),
         ["readme"] => ci::step(
             "the README's output",
@@ -63,15 +68,15 @@ fn workspace() -> PathBuf {
     path
 }
 
-fn train(data: &Path) -> Result<(), String> {
-    let out = workspace().join("guest-models/spam-text");
-    train_into(data, &out)?;
+fn train(model: &str, data: &Path) -> Result<(), String> {
+    let out = workspace().join("guest-models").join(model);
+    train_into(model, data, &out)?;
     write_model_digest(&out)
 }
 
 /// Runs the recipe; `out` holds the model card whose figures it rewrites.
-fn train_into(data: &Path, out: &Path) -> Result<(), String> {
-    recipe("spam-text", Some(data), out)
+fn train_into(model: &str, data: &Path, out: &Path) -> Result<(), String> {
+    recipe(model, Some(data), out)
 }
 
 fn recipe(name: &str, data: Option<&Path>, out: &Path) -> Result<(), String> {

@@ -30,12 +30,10 @@ pub(crate) struct Measured {
     pub features: Value,
     /// Name and width of each family of features, in order.
     pub families: Vec<(String, usize)>,
-    /// Local maps, `[1, MAPS, GRID, GRID]`.
+    /// Local maps, `[1, 5, GRID, GRID]`, each value the mean of its cell:
+    /// detail, grain, clipped bright, clipped dark, flat.
     pub maps: Value,
 }
-
-/// What the local maps hold, in order, each the mean of its cell.
-pub(crate) const MAPS: [&str; 5] = ["detail", "grain", "bright", "dark", "flat"];
 
 /// Adds everything measured in `pixels`, `[1, 3, SIDE, SIDE]` in `0..=1`.
 pub(crate) fn measure(graph: &mut Graph, pixels: &Value) -> Measured {
@@ -541,7 +539,7 @@ impl Measuring<'_> {
         }
     }
 
-    /// What evidence is made of; see [`MAPS`].
+    /// What evidence is made of; see [`Measured::maps`].
     fn maps(&mut self, pixels: &Value, luma: &Value) -> Value {
         let cell = SIDE / GRID;
         let [across, down] = sobel();

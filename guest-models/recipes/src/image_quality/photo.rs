@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use trommel_tensor::{Geometry, Pixels, Preprocess};
+use trommel_tensor::preprocess::{Geometry, Pixels, Preprocess};
 
 use super::{chance::Chance, features::SIDE};
 
