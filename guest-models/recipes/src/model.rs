@@ -8,7 +8,7 @@ use spam_text::features::{BUCKETS, Features};
 use crate::logistic::{self, Descent, Target};
 
 /// Cost of an error on an average row; the inverse of regularisation.
-pub(crate) const COST: f64 = 4.0;
+pub(crate) const COST: f64 = 3.0;
 
 /// What all rows of further ham together cost, where each class of each set costs 1.
 pub(crate) const FURTHER_HAM: f64 = 1.0;

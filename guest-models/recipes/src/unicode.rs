@@ -264,6 +264,17 @@ fn latin_letter(c: char) -> Option<char> {
         Some("IOTA") => Some('i'),
         Some("OPEN O") => Some('o'),
         Some("UPSILON") => Some('u'),
+        Some("ESH") => Some('s'),
+        Some("EZH") => Some('z'),
+        Some("LEZH") => Some('l'),
+        Some("ENG") => Some('n'),
+        Some("HENG") => Some('h'),
+        // `U BAR`: a letter and what is added to it.
+        Some(name) if name.ends_with(" BAR") && name.len() == 5 => name
+            .chars()
+            .next()
+            .filter(char::is_ascii_uppercase)
+            .map(|letter| letter.to_ascii_lowercase()),
         _ => last_letter(plain),
     }
 }

@@ -326,6 +326,8 @@ mod tests {
             ("f\u{200b}r\u{ad}e\u{2060}e", "free"),
             ("f\u{301}r\u{336}ee\u{fe0f}", "free"),
             ("Fr33 m0n3y, w1n ca$h", "free money, win cash"),
+            ("V1$i+ my c#4nn3|", "visit my channei"),
+            ("(0m3 +0 7h3 p4r+y 70d@y!", "come to the party today!"),
             ("f r e e   m o n e y", "free money"),
             ("f.r.e.e m-o-n-e-y", "free money"),
             ("hxxps://evil[.]com/a", "https://evil.com/a"),
@@ -347,6 +349,8 @@ mod tests {
             "i a m in the u.s.a. now",
             "us$500 to me@example.com",
             "see you. come home",
+            "(come home) or not :( #lunch",
+            "#1 of 20 (2 days), 3 + 4",
             "日本語 жж",
         ] {
             check(plain, plain);
@@ -409,7 +413,7 @@ mod tests {
 
     /// Texts of what the passes look for, so that they meet at every edge.
     fn strange_text(seed: u64) -> String {
-        const PIECES: [&str; 32] = [
+        const PIECES: [&str; 35] = [
             "a",
             "B",
             "1",
@@ -423,6 +427,9 @@ mod tests {
             "[",
             "]",
             "(",
+            ")",
+            "#",
+            "٣",
             "dot",
             "[.]",
             "hxxp",

@@ -3,6 +3,9 @@
 //! Cells in, no more cells out, in place; each pass looks at every cell a
 //! bounded number of times. It knows no language.
 
+use std::ops::Range;
+
+use crate::features::UNKNOWN;
 use crate::normalise::Cell;
 
 /// From so many single characters in a row on they are taken for one word.
@@ -95,17 +98,49 @@ pub(crate) fn unmasked(c: char) -> Option<char> {
         '6' | '9' => 'g',
         '7' | '+' => 't',
         '8' => 'b',
-        '¢' => 'c',
+        '¢' | '(' => 'c',
+        '#' => 'h',
         '¥' => 'y',
         _ => return None,
     })
 }
 
+/// Of the words of a stretch, one in so many must be masked for the stretch to be.
+const FEWEST_MASKED: usize = 4;
+
 /// Turns digits and signs among letters into the letters they stand for.
 ///
 /// Word by word: `fr33`, `7h1s` and `$ave` are masked; `50p`, `2nd`, `us$500` and
-/// what holds three digits in a row are not.
+/// what holds three digits in a row are not. Where many words are, the short ones
+/// that hold no letter are too, such as `70` and `+0`, and numbers within words.
 pub(crate) fn unmask(cells: &mut [Cell]) {
+    let (mut n_words, mut n_masked) = (0, 0);
+    each_word(cells, |cells, word| {
+        n_words += 1;
+        n_masked += usize::from(is_masked(&cells[word]));
+    });
+    let everywhere = n_masked >= 2 && n_masked * FEWEST_MASKED >= n_words;
+    if n_masked == 0 {
+        return;
+    }
+    each_word(cells, |cells, word| {
+        let word = &mut cells[word];
+        if !(is_masked(word) || everywhere && may_be_masked(word)) {
+            return;
+        }
+        for cell in word {
+            cell.c = if cell.c.is_ascii_digit() && cell.end - cell.start > 1 {
+                // A digit of another script, chosen for its looks.
+                UNKNOWN
+            } else {
+                unmasked(cell.c).unwrap_or(cell.c)
+            };
+        }
+    });
+}
+
+/// Calls `each` with every word that is no address.
+fn each_word(cells: &mut [Cell], mut each: impl FnMut(&mut [Cell], Range<usize>)) {
     let mut at = 0;
     while at < cells.len() {
         let n_cells = cells[at..]
@@ -116,32 +151,59 @@ pub(crate) fn unmask(cells: &mut [Cell]) {
             at += 1;
             continue;
         }
-        let end = at + n_cells;
-        // An exclamation ends a word and is no part of it.
-        let n_trailing = cells[at..end]
+        let (start, end) = (at, at + n_cells);
+        at = end;
+        // An exclamation ends a word and is no part of it, and a bracket opens one.
+        let n_trailing = cells[start..end]
             .iter()
             .rev()
-            .take_while(|cell| !cell.c.is_alphanumeric())
+            .take_while(|cell| matches!(cell.c, '!' | '(' | '#'))
             .count();
-        let word = at..end - n_trailing;
+        let n_leading = usize::from(cells[start].c == '(' && is_closed(&cells[start..]));
+        if n_leading + n_trailing >= n_cells {
+            continue;
+        }
+        let word = start + n_leading..end - n_trailing;
         let host = cells[end..].iter().take(40);
         let is_address = cells[word.clone()].iter().any(|cell| cell.c == '@')
-            && (cells[at].c == '@'
+            && (cells[start].c == '@'
                 || host
                     .take_while(|cell| !cell.is_space())
                     .any(|cell| cell.c == '.'));
-        at = end;
-        if is_address || !is_masked(&cells[word.clone()]) {
-            continue;
-        }
-        for cell in &mut cells[word] {
-            cell.c = unmasked(cell.c).unwrap_or(cell.c);
+        if !is_address {
+            each(cells, word);
         }
     }
 }
 
+/// Whether a bracket is closed again, be it some words on.
+fn is_closed(cells: &[Cell]) -> bool {
+    cells
+        .iter()
+        .take(FURTHEST_BRACKET)
+        .any(|cell| cell.c == ')')
+}
+
+const FURTHEST_BRACKET: usize = 80;
+
 fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || unmasked(c).is_some()
+}
+
+/// Whether this may be a word where others are masked: not a longer number, not a price.
+fn may_be_masked(word: &[Cell]) -> bool {
+    let is_digit = |cell: &Cell| cell.c.is_ascii_digit();
+    let n_digits = word.iter().filter(|cell| is_digit(cell)).count();
+    !is_price(word) && (n_digits < word.len() || n_digits <= 2)
+}
+
+/// A sign of money and little else than digits.
+fn is_price(word: &[Cell]) -> bool {
+    let is_digit = |cell: &Cell| cell.c.is_ascii_digit();
+    let n_others = word.iter().filter(|cell| !is_digit(cell)).count();
+    let is_amount = |pair: &[Cell]| matches!(pair[0].c, '$' | '€' | '¥') && is_digit(&pair[1]);
+    // A letter may follow, as in `$20k`, or a `+`.
+    n_others <= 2 && word.windows(2).any(is_amount)
 }
 
 /// What a number is counted in, or how it is ordered.
@@ -160,11 +222,15 @@ fn is_masked(word: &[Cell]) -> bool {
     if n_masks == 0 || n_masks == word.len() || number {
         return false;
     }
-    // A price, with or without a country's name before it.
     if word
         .windows(2)
         .any(|pair| matches!(pair[0].c, '$' | '€' | '¥') && is_digit(&pair[1]))
     {
+        return false;
+    }
+    // The sign before a topic, or a number's.
+    let topic = usize::from(word[0].c == '#');
+    if n_masks == topic {
         return false;
     }
     let n_leading = word.iter().take_while(|cell| is_digit(cell)).count();
