@@ -60,7 +60,7 @@ pub(crate) fn copy(
         0 => masked(&text, random, 0.5),
         1 => masked(&text, random, 1.0),
         2 => text.chars().flat_map(|c| [c, ' ']).collect(),
-        3 | 4 => mistyped(&text, random, 0.1),
+        3 | 4 => mistyped(&text, random, 0.08),
         _ => {
             // A few letters leave words to know; many leave only pieces of them.
             let share = if random.chance(0.5) { 0.1 } else { 0.4 };

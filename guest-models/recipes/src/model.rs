@@ -8,7 +8,7 @@ use spam_text::features::{BUCKETS, Features};
 use crate::logistic::{self, Descent, Target};
 
 /// Cost of an error on an average row; the inverse of regularisation.
-pub(crate) const COST: f64 = 3.0;
+pub(crate) const COST: f64 = 4.0;
 
 /// What all rows of further ham together cost, where each class of each set costs 1.
 pub(crate) const FURTHER_HAM: f64 = 1.0;
@@ -70,6 +70,9 @@ impl Model {
     }
 }
 
+/// What every feature is multiplied with while fitting: the lower, the more the bias says.
+const SCALE: f64 = 0.9;
+
 /// How telling the presence of each bucket is, one for each.
 fn idf(examples: &[Example]) -> Vec<f32> {
     let mut n_rows_with = vec![0_u32; BUCKETS as usize];
@@ -77,7 +80,7 @@ fn idf(examples: &[Example]) -> Vec<f32> {
         n_rows_with[*id as usize] += 1;
     }
     let n_rows = examples.len() as f64;
-    let idf = |&n: &u32| (((1.0 + n_rows) / (1.0 + f64::from(n))).ln() + 1.0) as f32;
+    let idf = |&n: &u32| (SCALE * (((1.0 + n_rows) / (1.0 + f64::from(n))).ln() + 1.0)) as f32;
     n_rows_with.iter().map(idf).collect()
 }
 

@@ -223,7 +223,7 @@ fn bucket(mut hash: u32, range: &Range<u32>) -> u32 {
 /// The power of a family's Euclidean length that its values are divided by.
 // Scaled to length 1, three words of chat speak as loudly as a whole mail and
 // no one cut fits both. A power below 1 lets a longer text be surer.
-const NORM_POWER: f32 = 0.8125;
+const NORM_POWER: f32 = 0.84;
 
 /// Turns sorted buckets into distinct ids and their values.
 fn count(sorted: &[u32]) -> Features {
