@@ -7,6 +7,7 @@
 
 mod cache;
 mod hostile;
+mod image_quality;
 mod images;
 mod limits;
 mod loading;

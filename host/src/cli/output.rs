@@ -182,7 +182,7 @@ impl<W: Write> Printer<W> {
 }
 
 fn columns(label: &str, item: &str, evidence: &str) -> String {
-    format!("{label:<10}  {item:<28}  {evidence}")
+    format!("{label:<16}  {item:<28}  {evidence}")
 }
 
 fn style(action: Action) -> Style {

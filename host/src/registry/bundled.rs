@@ -10,7 +10,8 @@ use crate::engine::Limits;
 pub type Files = &'static [(&'static str, &'static [u8])];
 
 /// The bundled detectors by name, in the order in which they are loaded.
-pub const DETECTORS: &[(&str, Files)] = &[("spam-text", SPAM_TEXT)];
+pub const DETECTORS: &[(&str, Files)] =
+    &[("spam-text", SPAM_TEXT), ("image-quality", IMAGE_QUALITY)];
 
 const SPAM_TEXT: Files = &[
     (
@@ -28,6 +29,25 @@ const SPAM_TEXT: Files = &[
     (
         "spam-text.wasm",
         include_bytes!(concat!(env!("OUT_DIR"), "/spam-text.wasm")),
+    ),
+];
+
+const IMAGE_QUALITY: Files = &[
+    (
+        "plugin.toml",
+        include_bytes!("../../../guest-models/image-quality/plugin.toml"),
+    ),
+    (
+        "calibrator.toml",
+        include_bytes!("../../../guest-models/image-quality/calibrator.toml"),
+    ),
+    (
+        "model.onnx",
+        include_bytes!("../../../guest-models/image-quality/model.onnx"),
+    ),
+    (
+        "image-quality.wasm",
+        include_bytes!(concat!(env!("OUT_DIR"), "/image-quality.wasm")),
     ),
 ];
 

@@ -634,7 +634,7 @@ fn bank() -> Filters {
     for y in -2_i32..=2 {
         for x in -2_i32..=2 {
             let (x, y) = (x as f32, y as f32);
-            let bell = (-(x * x + y * y) / 2.0).exp() / 6.28;
+            let bell = (-(x * x + y * y) / 2.0).exp() / std::f32::consts::TAU;
             gauss_across.push(x * bell);
             gauss_down.push(y * bell);
             log.push((x * x + y * y - 2.0) * bell);

@@ -26,7 +26,7 @@ pub(crate) fn blank(seed: u64) -> Photo {
         0 => chance.between(0.02, 0.25),
         _ => 0.0,
     };
-    let angle = chance.between(0.0, 6.28);
+    let angle = chance.between(0.0, std::f32::consts::TAU);
     let noise = match chance.below(2) {
         0 => 0.0,
         _ => chance.between(0.3, 4.0) / 255.0,
