@@ -189,7 +189,7 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
     write("a.txt", b"hello there");
     write(
         "item.json",
-        b"{\"id\":\"from-json\",\"title\":\"hi\",\"images\":[\"cat.png\"]}",
+        b"{\"id\":\"from-json\",\"title\":\"hi\",\"links\":[\"http://a.example\"]}",
     );
     write("binary.txt", b"abc\xff\xfe");
     write("photo.JPG", b"anything");
@@ -218,14 +218,17 @@ fn files_and_folders_are_walked_and_what_is_no_text_is_named() {
             "DIR/b/deep.txt: allow",
             "DIR/binary.txt: text is not UTF-8 at byte 3; convert it to UTF-8 first",
             "from-json: allow",
-            "DIR/photo.JPG: nothing in it can be judged (image: no loaded detector reads images)",
+            "DIR/photo.JPG: part 0 is no image that can be judged: not an image that can be judged; give JPEG, PNG, GIF, WebP or BMP",
             "/no/such/file: cannot be opened: No such file or directory (os error 2)",
         ]
     );
     let mixed = &ran.objects()[3]["unjudged"][0];
     assert_eq!(
         (mixed["name"].as_str(), mixed["reason"].as_str()),
-        (Some("cat.png"), Some("no loaded detector reads images"))
+        (
+            Some("http://a.example"),
+            Some("no loaded detector reads links")
+        )
     );
 }
 

@@ -134,7 +134,8 @@ async fn a_region_lies_within_an_image_part() {
 #[tokio::test]
 async fn a_part_that_nobody_reads_is_named() {
     let host = Host::builder().bundled_detectors().build().unwrap();
-    let item = Item::from_json(br#"{"id":"i","text":"hello","images":["cat.jpg"]}"#).unwrap();
+    let item =
+        Item::from_json(br#"{"id":"i","text":"hello","links":["http://a.example"]}"#).unwrap();
     let judgement = host.check(&Arc::new(item)).await.unwrap();
     assert_eq!(judgement.signals.len(), 1);
     let [unjudged] = &judgement.unjudged[..] else {
@@ -142,10 +143,10 @@ async fn a_part_that_nobody_reads_is_named() {
     };
     assert_eq!(
         (unjudged.part, unjudged.name.as_str(), unjudged.reason),
-        (1, "cat.jpg", "no loaded detector reads images")
+        (1, "http://a.example", "no loaded detector reads links")
     );
 
-    let item = Item::from_json(br#"{"id":"i","images":["cat.jpg"]}"#).unwrap();
+    let item = Item::from_json(br#"{"id":"i","links":["http://a.example"]}"#).unwrap();
     let judgement = host.check(&Arc::new(item)).await.unwrap();
     assert!(
         judgement.is_unseen() && judgement.degraded.is_empty(),
@@ -169,7 +170,7 @@ async fn one_detectors_failure_leaves_the_others_answers() {
     assert_eq!(judgement.degraded.len(), 1);
     assert_eq!(judgement.signals.len(), 1);
     assert_eq!(judgement.verdict.action, Action::Block, "{judgement:?}");
-    assert_eq!(judgement.lineup.0.len(), 2);
+    assert_eq!(judgement.lineup.0.len(), 3);
 }
 
 #[tokio::test]
