@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(width > 0 && height > 0);
     assert!(u64::from(width) * u64::from(height) <= BOUNDS.pixels);
     assert!(header.working_bytes <= BOUNDS.decoded_bytes + 9 * BOUNDS.pixels);
-    let pixels = match header.decode(data, &BOUNDS) {
+    let pixels = match header.decode(data) {
         Ok(pixels) => pixels,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
