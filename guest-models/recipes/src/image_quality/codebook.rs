@@ -38,7 +38,7 @@ const LAYOUTS: [Layout; 3] = [
     Layout {
         scale: 0,
         n: 128,
-        stride: 3,
+        stride: 2,
     },
     Layout {
         scale: 1,

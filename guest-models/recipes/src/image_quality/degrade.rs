@@ -76,7 +76,7 @@ impl Kind {
             Self::Motion => rising(2.0, 30.0),
             Self::Noise | Self::Shot => rising(2.0, 50.0),
             Self::Jpeg => rising(80.0, 4.0).round(),
-            Self::Over | Self::Under => 3.5 * strength,
+            Self::Over | Self::Under => 4.0 * strength,
             Self::Rescale => rising(1.1, 8.0),
         }
     }

@@ -26,14 +26,23 @@ pub(crate) const LABELS: [&str; 8] = [
 const N_TARGETS: usize = 8;
 
 /// Penalty of the reasons' ridge, and of the kernel's.
-const PENALTY: f64 = 0.05;
-const KERNEL_PENALTY: f64 = 0.15;
+const PENALTY: f64 = 0.005;
+const KERNEL_PENALTY: f64 = 0.25;
+
+/// Standard deviations from the mean at which a feature is cut: the reasons must
+/// tell strong degradations from stronger ones, opinions hardly differ there.
+const REACH: f64 = 4.5;
+const KERNEL_REACH: f64 = 3.5;
+
+/// What over-exposure is ahead of under-exposure: a dark photo that gets more light
+/// looks less under-exposed before it looks over-exposed.
+const OVER_AHEAD: f64 = 0.1;
 
 /// Width of the kernel: `exp(-WIDTH · mean weighted square distance)`.
-const WIDTH: f64 = 0.3;
+const WIDTH: f64 = 0.6;
 
 /// What an undistorted photo's opinion is taken for, near the best of live-itw.
-const PRISTINE_OPINION: f64 = 75.0;
+const PRISTINE_OPINION: f64 = 80.0;
 
 /// Opinions below it are of low quality.
 pub(crate) const LOW: f32 = 40.0;
@@ -56,7 +65,7 @@ impl Reasons {
         let targets = Array2::from_shape_fn((rows.len(), N_TARGETS), |(at, target)| {
             strength(samples[at].0, target)
         });
-        Ok(Self(Ridge::fit(&rows, &targets, PENALTY)?))
+        Ok(Self(Ridge::fit(&rows, &targets, PENALTY, REACH)?))
     }
 
     /// Scores of [`LABELS`] but the first.
@@ -66,7 +75,7 @@ impl Reasons {
             all[0],
             all[1],
             all[2],
-            all[3].max(all[4]),
+            (all[3] + OVER_AHEAD).max(all[4]),
             all[5],
             all[6],
             all[7],
@@ -86,6 +95,7 @@ impl Reasons {
         let first = graph.slice(&all, 1, 0, 3);
         let over = graph.slice(&all, 1, 3, 4);
         let under = graph.slice(&all, 1, 4, 5);
+        let over = graph.with("Add", &over, OVER_AHEAD as f32);
         let exposure = graph.binary("Max", &over, &under);
         let last = graph.slice(&all, 1, 5, 8);
         graph.concat(&[first, exposure, last], 1)
@@ -121,7 +131,7 @@ impl Quality {
         let opinion = |sample: &Sample| sample.opinion.map_or(PRISTINE_OPINION, f64::from);
         let targets: Vec<f64> = samples.iter().map(|(sample, _)| opinion(sample)).collect();
         let emphasis = emphasis(families);
-        let fitted = KernelRidge::fit(&rows, &targets, &emphasis, KERNEL_PENALTY)?;
+        let fitted = KernelRidge::fit(&rows, &targets, &emphasis, KERNEL_PENALTY, KERNEL_REACH)?;
         Ok(Self(fitted))
     }
 
@@ -155,8 +165,8 @@ impl Quality {
 fn emphasis(families: &[(String, usize)]) -> Vec<f64> {
     let weight = |family: &str| match family.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "saturation" => 2.5,
-        "colour" | "colour-grid" => 0.5,
-        "code" => 0.6,
+        "tone" | "colour-grid" => 0.5,
+        "colour" => 0.25,
         _ => 1.0,
     };
     let each = families
@@ -176,7 +186,7 @@ fn scaled(graph: &mut Graph, x: &Value, scaler: &Scaler, emphasis: Option<&[f64]
     let inverse: Vec<f32> = scaler.deviation.iter().map(|&x| (1.0 / x) as f32).collect();
     let inverse = graph.weight(&[1, n], &inverse);
     let scaled = graph.binary("Mul", &rest, &inverse);
-    let inside = graph.clip(&scaled, -Scaler::REACH as f32, Scaler::REACH as f32);
+    let inside = graph.clip(&scaled, -scaler.reach as f32, scaler.reach as f32);
     let Some(emphasis) = emphasis else {
         return inside;
     };

@@ -12,14 +12,13 @@ use super::solve::cholesky_solve;
 pub(crate) struct Scaler {
     pub mean: Vec<f64>,
     pub deviation: Vec<f64>,
+    /// Standard deviations that a scaled feature may lie from the mean.
+    pub reach: f64,
 }
 
 impl Scaler {
-    /// Standard deviations that a scaled feature may lie from the mean.
-    pub(crate) const REACH: f64 = 3.5;
-
     /// Measured on the rows given; at least one.
-    pub(crate) fn of(rows: &[&[f32]]) -> Self {
+    pub(crate) fn of(rows: &[&[f32]], reach: f64) -> Self {
         let n = rows.len() as f64;
         let width = rows[0].len();
         let mut mean = vec![0.0; width];
@@ -37,13 +36,17 @@ impl Scaler {
         for square in &mut deviation {
             *square = square.sqrt() + 1e-6;
         }
-        Self { mean, deviation }
+        Self {
+            mean,
+            deviation,
+            reach,
+        }
     }
 
     pub(crate) fn scale(&self, row: &[f32]) -> Vec<f64> {
         let places = self.mean.iter().zip(&self.deviation);
         let scaled = row.iter().zip(places).map(|(&x, (mean, deviation))| {
-            ((f64::from(x) - mean) / deviation).clamp(-Self::REACH, Self::REACH)
+            ((f64::from(x) - mean) / deviation).clamp(-self.reach, self.reach)
         });
         scaled.collect()
     }
@@ -66,8 +69,13 @@ pub(crate) struct Ridge {
 impl Ridge {
     /// Fits `targets`, `[rows, targets]`; `penalty` is in units of the rows'
     /// mean square.
-    pub(crate) fn fit(rows: &[&[f32]], targets: &Array2<f64>, penalty: f64) -> Result<Self> {
-        let scaler = Scaler::of(rows);
+    pub(crate) fn fit(
+        rows: &[&[f32]],
+        targets: &Array2<f64>,
+        penalty: f64,
+        reach: f64,
+    ) -> Result<Self> {
+        let scaler = Scaler::of(rows, reach);
         let x = scaler.matrix(rows);
         let n = rows.len() as f64;
         let bias: Vec<f64> = targets.columns().into_iter().map(|c| c.sum() / n).collect();
@@ -116,8 +124,9 @@ impl KernelRidge {
         targets: &[f64],
         emphasis: &[f64],
         penalty: f64,
+        reach: f64,
     ) -> Result<Self> {
-        let scaler = Scaler::of(rows);
+        let scaler = Scaler::of(rows, reach);
         let mut support = scaler.matrix(rows);
         for (mut column, emphasis) in support.columns_mut().into_iter().zip(emphasis) {
             column *= *emphasis;
@@ -176,7 +185,7 @@ mod tests {
         let law = |row: &[f32]| 2.0 * f64::from(row[0]) - f64::from(row[2]) + 3.0;
         let targets = Array2::from_shape_fn((60, 1), |(at, _)| law(&rows[at]));
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-        let ridge = Ridge::fit(&rows, &targets, 1e-6).unwrap();
+        let ridge = Ridge::fit(&rows, &targets, 1e-6, 10.0).unwrap();
         for row in rows {
             assert!((ridge.predict(row)[0] - law(row)).abs() < 1e-3);
         }
@@ -188,7 +197,7 @@ mod tests {
         let law = |row: &[f32]| f64::from(row[0] * row[1]);
         let targets: Vec<f64> = rows.iter().map(|row| law(row)).collect();
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-        let fitted = KernelRidge::fit(&rows[..50], &targets[..50], &[0.5; 3], 1e-4).unwrap();
+        let fitted = KernelRidge::fit(&rows[..50], &targets[..50], &[0.5; 3], 1e-4, 10.0).unwrap();
         for row in &rows[50..] {
             assert!((fitted.predict(row) - law(row)).abs() < 0.1);
         }

@@ -89,7 +89,7 @@ pub(crate) fn plan(data: &Path) -> Result<Vec<Sample>> {
             name,
         };
         if opinion >= GOOD_MOS {
-            plan.extend((0..4).map(|turn| original.spoilt_by_chance(turn)));
+            plan.extend(Kind::ALL.map(|kind| original.spoilt_by_chance(kind)));
         }
         plan.push(original);
     }
@@ -158,9 +158,8 @@ impl Sample {
         }
     }
 
-    fn spoilt_by_chance(&self, turn: usize) -> Self {
-        let mut chance = Chance::new(seed(&self.name, &format!("turn {turn}")));
-        let kind = Kind::ALL[chance.below(Kind::ALL.len())];
+    fn spoilt_by_chance(&self, kind: Kind) -> Self {
+        let mut chance = Chance::new(seed(&self.name, kind.name()));
         self.spoilt(kind, chance.uniform())
     }
 
