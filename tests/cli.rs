@@ -278,7 +278,7 @@ fn exit_codes_tell_what_happened() {
         &["check"][..],
         &["check", "--fail-on", "maybe", "-"],
         &["judge"],
-        &["check", "-", "--device", "gpu"],
+        &["check", "-", "--device", "gpu:99"],
         &["check", "-", "--device", "tpu"],
     ] {
         let ran = trommel(usage, "");

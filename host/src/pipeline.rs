@@ -5,6 +5,7 @@
 //! Which detectors answer is decided before an item comes, never by an item.
 
 mod build;
+mod device;
 mod judgement;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 pub use build::{BuildError, HostBuilder};
+pub use device::{DeviceChoice, NoDevice};
 pub use judgement::{Degraded, Judgement, Lineup, Timings, Unjudged};
 
 use crate::engine::{Call, Engine, Exhibit, Findings, LogLine, RawSignal, now};

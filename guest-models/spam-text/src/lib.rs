@@ -49,13 +49,20 @@ impl Detector for SpamText {
 
 trommel_sdk::export!(SpamText);
 
-/// The logit, and every feature's share of it, f32 `[1, features]`.
+/// Features that the model is given at least. Their number is a power of two, so that a
+/// device which prepares itself for each shape meets few of them.
+const LEAST_FEATURES: usize = 64;
+
+/// The logit, and every feature's share of it, f32 `[1, n]` with zeros after the features.
 fn run(features: &features::Features) -> Result<(f32, Tensor), Failure> {
-    let n_features = u32::try_from(features.ids.len()).expect("features are bounded");
-    let shape = [1, n_features];
-    let ids: Vec<i64> = features.ids.iter().map(|id| i64::from(*id)).collect();
+    let padded = features.ids.len().next_power_of_two().max(LEAST_FEATURES);
+    let shape = [1, u32::try_from(padded).expect("features are bounded")];
+    let mut ids: Vec<i64> = features.ids.iter().map(|id| i64::from(*id)).collect();
+    ids.resize(padded, 0);
+    let mut values = features.values.clone();
+    values.resize(padded, 0.0);
     let ids = Tensor::new(&shape, &ids)?;
-    let values = Tensor::new(&shape, &features.values)?;
+    let values = Tensor::new(&shape, &values)?;
     let model = Model::open("spam")?;
     let [score, contributions] = model.run(
         &[("ids", &ids), ("values", &values)],

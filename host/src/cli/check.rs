@@ -14,9 +14,11 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use trommel::engine::{Compiler, EngineOptions};
 use trommel::item::{Item, ItemBounds, PartKind};
+use trommel::pipeline::DeviceChoice;
 use trommel::policy::{Action, Policy};
-use trommel::registry::CompileCache;
+use trommel::registry::{CompileCache, pipeline_folder};
 use trommel::{Host, Judgement};
+use trommel_tensor::GpuOptions;
 
 use super::input::{Input, Sources, open_images, read};
 use super::output::{Answer, Format, Printer, shown};
@@ -61,9 +63,9 @@ pub(super) struct CheckArguments {
     /// Decide by the rules in this file instead of the built-in policy.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Where models run: auto or cpu. gpu is refused until there is one.
+    /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
+    device: DeviceChoice,
     /// How to show judgements.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -107,13 +109,21 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
 }
 
 fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
-    check_device(&arguments.device)?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let engine = EngineOptions {
         compiler: Compiler::program(program),
         ..EngineOptions::default()
     };
+    let gpu = GpuOptions {
+        pipeline_cache: pipeline_folder(),
+        ..GpuOptions::default()
+    };
+    let device = arguments.device;
+    let device = device
+        .open(gpu)
+        .with_context(|| format!("--device {device}"))?;
     let mut builder = Host::builder()
+        .device(device)
         .engine_options(engine)
         .compile_cache(CompileCache::user())
         .deadline(Duration::from_millis(arguments.deadline_ms));
@@ -130,16 +140,6 @@ fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
         builder = builder.policy(Policy::parse(&shown, &text)?);
     }
     Ok(builder.build()?)
-}
-
-fn check_device(device: &str) -> anyhow::Result<()> {
-    match device {
-        "auto" | "cpu" => Ok(()),
-        gpu if gpu == "gpu" || gpu.starts_with("gpu:") => {
-            bail!("--device {gpu}: this version runs models on the cpu only; use --device cpu")
-        }
-        other => bail!("--device {other}: no such device; use auto or cpu"),
-    }
 }
 
 /// Judges inputs concurrently and shows them in the order they came.

@@ -2,6 +2,7 @@
 //! and speaks to the terminal.
 
 mod check;
+mod devices;
 mod input;
 mod output;
 
@@ -58,6 +59,10 @@ The log goes to standard error; TROMMEL_LOG=debug shows more of it.";
 enum Command {
     /// Judge files, folders, a text, or JSON lines.
     Check(check::CheckArguments),
+    /// List the devices that models can run on.
+    Devices,
+    /// Show how a GPU would run a model, step by step.
+    Plan(devices::PlanArguments),
     /// Compile the component on standard input; a host starts this by itself.
     #[command(name = COMPILE_COMMAND, hide = true)]
     CompileComponent {
@@ -110,6 +115,8 @@ pub(crate) fn run() -> ExitCode {
     start_log();
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Devices => devices::devices(),
+        Command::Plan(arguments) => devices::plan(&arguments),
         Command::CompileComponent { bounds } => {
             answer(&bounds).map(|()| Exit::Done).map_err(Into::into)
         }

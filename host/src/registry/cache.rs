@@ -45,7 +45,7 @@ impl CompileCache {
     /// A cache under the user's cache folder (`$XDG_CACHE_HOME`, else
     /// `~/.cache`); none where there is no such folder.
     pub fn user() -> Self {
-        match user_folder() {
+        match user_folder("components") {
             Some(folder) => Self::at(&folder),
             None => {
                 warn!(
@@ -116,7 +116,22 @@ impl Hasher for HashToSha {
     }
 }
 
-fn user_folder() -> Option<PathBuf> {
+/// A folder for what drivers compile (`GpuOptions::pipeline_cache`), under the user's cache
+/// folder and held to the same rules as compiled components. None, with a warning where
+/// there is a reason, when there is no such folder or others can write to it.
+pub fn pipeline_folder() -> Option<PathBuf> {
+    let folder = user_folder("pipelines")?;
+    match ready(&folder) {
+        Ok(()) => Some(folder),
+        Err(error) => {
+            warn!(folder = %folder.display(), %error, "compiled kernels are not kept");
+            None
+        }
+    }
+}
+
+/// Where the user's caches of this kind are kept.
+fn user_folder(kind: &str) -> Option<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -124,7 +139,7 @@ fn user_folder() -> Option<PathBuf> {
     };
     let cache = set("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
     let cache = cache.or_else(|| Some(set("HOME")?.join(".cache")))?;
-    Some(cache.join("trommel").join("components"))
+    Some(cache.join("trommel").join(kind))
 }
 
 /// Makes the folder if need be, and makes sure that only this user can write it.

@@ -10,7 +10,7 @@ mod load;
 mod manifest;
 mod package;
 
-pub use cache::CompileCache;
+pub use cache::{CompileCache, pipeline_folder};
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};

@@ -76,6 +76,28 @@ pub enum TensorError {
         /// How long before.
         late: Duration,
     },
+    /// The GPU has no kernel for a part of the model; the CPU runs it.
+    #[error("no plan for a GPU: {operator} of node `{node}`: {why}")]
+    NoPlan {
+        /// The operator.
+        operator: String,
+        /// The node that asks for it; may be empty.
+        node: String,
+        /// What is missing.
+        why: String,
+    },
+    /// No adapter is what was asked for.
+    #[error(
+        "there is no {}; {}",
+        .wanted.trim_start_matches("a "),
+        adapters(.known)
+    )]
+    NoAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// The adapters that there are.
+        known: Vec<String>,
+    },
     /// The device went away; the next call finds it rebuilt.
     #[error("device {device} was lost; try again")]
     DeviceLost {
@@ -105,6 +127,14 @@ impl TensorError {
             what: what.into(),
             hint: String::new(),
         }
+    }
+}
+
+fn adapters(known: &[String]) -> String {
+    if known.is_empty() {
+        "no adapter was found: is a driver for Vulkan, Metal or DirectX 12 installed?".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
     }
 }
 

@@ -10,6 +10,8 @@ mod account;
 pub mod device;
 mod error;
 mod graph;
+mod kernels;
+mod plan;
 pub mod preprocess;
 mod shape;
 mod tensor;
@@ -18,9 +20,13 @@ mod workers;
 
 pub use account::{Account, Charge};
 pub use device::cpu::{CpuDevice, CpuOptions};
+pub use device::gpu::{
+    AdapterChoice, AdapterKind, AdapterSummary, GpuDevice, GpuOptions, adapters,
+};
 pub use device::{Device, Run, Session, Storage};
 pub use error::TensorError;
 pub use graph::{Digest, Graph};
+pub use plan::plan_text;
 pub use preprocess::{Pixels, Preparation, Preprocess};
 pub use shape::{Dimension, Dtype, Port};
 pub use tensor::Tensor;

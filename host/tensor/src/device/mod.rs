@@ -6,6 +6,7 @@
 //! `tensor`; a device only stores, prepares and launches.
 
 pub mod cpu;
+pub mod gpu;
 
 use std::any::Any;
 use std::fmt::Debug;

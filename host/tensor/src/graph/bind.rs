@@ -14,7 +14,66 @@ pub(crate) struct Binding {
     pub(super) symbols: SymbolValues,
 }
 
+impl Binding {
+    /// The size of every symbol in this run.
+    pub(crate) fn sizes(&self) -> &SymbolValues {
+        &self.symbols
+    }
+}
+
 impl Graph {
+    /// Sizes for a run in which every symbol of the inputs is `size`.
+    pub(crate) fn sizes_of(&self, size: i64) -> SymbolValues {
+        let mut sizes = SymbolValues::default();
+        for input in 0..self.inputs.len() {
+            let fact = self
+                .model
+                .input_fact(input)
+                .expect("ports are the model's inputs");
+            for symbol in fact.shape.iter().flat_map(TDim::symbols) {
+                sizes.set(&symbol, size);
+            }
+        }
+        sizes
+    }
+
+    /// The same with sizes by name. `UnknownName` for a symbol that no input has.
+    pub(crate) fn sizes_named(
+        &self,
+        other: i64,
+        named: &[(String, usize)],
+    ) -> Result<SymbolValues, TensorError> {
+        let mut sizes = self.sizes_of(other);
+        let facts = (0..self.inputs.len()).filter_map(|input| self.model.input_fact(input).ok());
+        let symbols: Vec<_> = facts
+            .flat_map(|fact| {
+                fact.shape
+                    .iter()
+                    .flat_map(TDim::symbols)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for (name, size) in named {
+            let symbol = symbols.iter().find(|symbol| symbol.to_string() == *name);
+            let symbol = symbol.ok_or_else(|| {
+                let known: Vec<String> = symbols.iter().map(ToString::to_string).collect();
+                TensorError::UnknownName {
+                    name: name.clone(),
+                    what: format!(
+                        "no dimension is called `{name}`; there are: {}",
+                        known.join(", ")
+                    ),
+                }
+            })?;
+            let size = i64::try_from(*size).map_err(|_| TensorError::ShapeMismatch {
+                place: name.clone(),
+                what: format!("`{name}` cannot be {size}"),
+            })?;
+            sizes.set(symbol, size);
+        }
+        Ok(sizes)
+    }
+
     /// Checks one run's inputs and outputs against the graph.
     ///
     /// `UnknownName` for an input that is missing, unknown or given twice and for

@@ -16,7 +16,8 @@ use crate::graph::{Digest, chain, panic_message};
 use crate::{
     Device, Dtype, Graph, Preparation, QueueFull, Session, Storage, Tensor, TensorError, Workers,
 };
-use session::{CpuSession, check_deadline};
+use session::CpuSession;
+pub(crate) use session::check_deadline;
 
 /// How large the CPU device is.
 #[derive(Debug, Clone)]
@@ -145,7 +146,7 @@ fn overloaded(QueueFull { n_waiting }: QueueFull) -> TensorError {
 }
 
 /// Elements in this process's memory.
-struct CpuStorage(Arc<tract::Tensor>);
+pub(crate) struct CpuStorage(Arc<tract::Tensor>);
 
 impl Storage for CpuStorage {
     fn read(&self) -> BoxFuture<'static, Result<Vec<u8>, TensorError>> {
@@ -155,6 +156,11 @@ impl Storage for CpuStorage {
 }
 
 impl CpuStorage {
+    /// The elements, when they lie here.
+    pub(crate) fn bytes(storage: &Arc<dyn Storage>) -> Option<Vec<u8>> {
+        Self::of(storage).map(|storage| storage.0.as_bytes().to_vec())
+    }
+
     fn of(storage: &Arc<dyn Storage>) -> Option<&Self> {
         let storage: &dyn Any = storage.as_ref();
         storage.downcast_ref()

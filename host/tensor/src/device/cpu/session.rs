@@ -101,7 +101,7 @@ fn run_failed(what: String) -> TensorError {
     TensorError::RunFailed { what }
 }
 
-pub(super) fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorError> {
+pub(crate) fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorError> {
     let Some(deadline) = deadline else {
         return Ok(());
     };

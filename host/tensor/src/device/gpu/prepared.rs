@@ -1,0 +1,162 @@
+//! A plan made ready on one opened adapter: pipelines, weights, bind groups, launches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::GpuOptions;
+use super::live::{Live, Pipeline};
+use crate::kernels::{self, Program};
+use crate::plan::{Place, Plan, ValueId};
+
+/// Groups of one launch at most, along its one dimension.
+const MAX_GROUPS: u64 = 65_535;
+
+/// See the module. Bound to the adapter and the arena that it was made for.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) arena: Arc<wgpu::Buffer>,
+    /// One word that kernels set when data is wrong; none where no kernel looks.
+    pub(super) faults: Option<wgpu::Buffer>,
+    steps: Vec<Launches>,
+    // The bind groups hold them too; here they are counted.
+    _weights: Vec<Arc<wgpu::Buffer>>,
+}
+
+/// One step: a kernel, what it is bound to, and the launches that make it up.
+struct Launches {
+    pipeline: Arc<Pipeline>,
+    bound: wgpu::BindGroup,
+    /// Offset of the launch's words, and its groups.
+    launches: Vec<(u32, u32)>,
+}
+
+impl Prepared {
+    /// `None` when the adapter has no memory for it, or its driver takes no kernel of ours.
+    pub(super) fn new(live: &Live, plan: Plan, options: &GpuOptions) -> Option<Self> {
+        let arena = live.arena(plan.arena_bytes)?;
+        let weights = plan.weights.iter().map(|weight| live.weight(&weight.bytes));
+        let weights: Vec<Arc<wgpu::Buffer>> = weights.collect::<Option<_>>()?;
+        let programs: Vec<(ValueId, Program)> = plan
+            .steps
+            .iter()
+            .map(|step| (step.output, kernels::program(&plan, step)))
+            .filter(|(_, program)| program.n_groups > 0)
+            .collect();
+        let tells_faults = programs.iter().any(|(_, program)| program.tells_faults);
+        let word = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let faults = match tells_faults {
+            true => Some(live.buffer("faults", 4, word)?),
+            false => None,
+        };
+        let mut firsts: HashMap<u64, u32> = HashMap::new();
+        let mut words = Vec::new();
+        let mut launches = Vec::with_capacity(programs.len());
+        for (_, program) in &programs {
+            launches.push(parts(program, options, |first| {
+                *firsts.entry(first).or_insert_with(|| {
+                    let offset = words.len() as u32;
+                    words.resize(words.len() + live.launch_stride() as usize, 0_u8);
+                    // Groups are counted in 32 bits: a value has at most 2^30 elements.
+                    words[offset as usize..][..4].copy_from_slice(&(first as u32).to_le_bytes());
+                    offset
+                })
+            }));
+        }
+        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniforms = live.buffer("launches", words.len().max(16) as u64, uniform)?;
+        live.queue.write_buffer(&uniforms, 0, &words);
+        let mut steps = Vec::with_capacity(programs.len());
+        for ((output, program), launches) in programs.iter().zip(launches) {
+            let pipeline = live.pipeline(&plan, program)?;
+            let range = |value: &ValueId| {
+                let value = plan.value(*value);
+                let (buffer, offset) = match value.place {
+                    Place::Arena(offset) => (&arena, offset),
+                    Place::Weight(weight) => (&weights[weight], 0),
+                };
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: std::num::NonZero::new(value.n_bytes()),
+                })
+            };
+            let part = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &uniforms,
+                offset: 0,
+                size: std::num::NonZero::new(16),
+            });
+            let told = faults.as_ref().filter(|_| program.tells_faults);
+            let resources = [part, range(output)]
+                .into_iter()
+                .chain(program.inputs.iter().map(range))
+                .chain(told.map(wgpu::Buffer::as_entire_binding));
+            let entries: Vec<_> = resources
+                .zip(0..)
+                .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
+                .collect();
+            let bound = live.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.layout,
+                entries: &entries,
+            });
+            steps.push(Launches {
+                pipeline,
+                bound,
+                launches,
+            });
+        }
+        live.save_pipelines();
+        Some(Self {
+            plan,
+            arena,
+            faults,
+            steps,
+            _weights: weights,
+        })
+    }
+
+    /// Whether it can run on `live` as it is now.
+    pub(super) fn fits(&self, live: &Live) -> bool {
+        live.arena(self.plan.arena_bytes)
+            .is_some_and(|arena| Arc::ptr_eq(&arena, &self.arena))
+    }
+
+    /// Adds every launch to `commands`.
+    pub(super) fn encode(&self, commands: &mut wgpu::CommandEncoder) {
+        if let Some(faults) = &self.faults {
+            commands.clear_buffer(faults, 0, None);
+        }
+        let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for step in &self.steps {
+            pass.set_pipeline(&step.pipeline.pipeline);
+            for &(offset, n_groups) in &step.launches {
+                pass.set_bind_group(0, &step.bound, &[offset]);
+                pass.dispatch_workgroups(n_groups, 1, 1);
+            }
+        }
+    }
+}
+
+/// A program's groups, divided so that no launch does too much.
+fn parts(
+    program: &Program,
+    options: &GpuOptions,
+    mut offset_of: impl FnMut(u64) -> u32,
+) -> Vec<(u32, u32)> {
+    let affordable = options.max_launch_operations / program.group_operations.max(1);
+    let at_once = affordable.clamp(1, MAX_GROUPS);
+    let firsts = (0..program.n_groups).step_by(at_once as usize);
+    let part = |first: u64| {
+        let n_groups = at_once.min(program.n_groups - first);
+        (offset_of(first), n_groups as u32)
+    };
+    firsts.map(part).collect()
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prepared({} steps)", self.steps.len())
+    }
+}

@@ -1,0 +1,44 @@
+//! Rows made anew from all of their elements: softmax, root mean square.
+
+use super::Program;
+use super::map::literal;
+use super::text::Text;
+use crate::plan::{Row, RowKind};
+
+pub(super) fn program(mut text: Text<'_>, it: &Row) -> Program {
+    let (kept, along) = it.input.shape.split_at(it.n_kept);
+    let (outer, inner) = it.input.strides.split_at(it.n_kept);
+    text.offsets("outer", kept, outer, it.input.offset);
+    text.offsets("inner", along, inner, 0);
+    let (outer, inner) = it.out.split_at(it.n_kept);
+    text.offsets("out_outer", kept, outer, 0);
+    text.offsets("out_inner", along, inner, 0);
+    text.element("x", &it.input);
+    let (n, rows) = (
+        along.iter().product::<usize>(),
+        kept.iter().product::<usize>(),
+    );
+    text.size("N", n as u64);
+    let functions = match it.kind {
+        RowKind::Softmax | RowKind::LogSoftmax => "const SHIFTS: bool = true;\n\
+             fn term(it: f32, most: f32) -> f32 { return exp(it - most); }"
+            .to_owned(),
+        RowKind::RootMeanSquare(_) => "const SHIFTS: bool = false;\n\
+             fn term(it: f32, most: f32) -> f32 { return it * it; }"
+            .to_owned(),
+    };
+    text.line(functions);
+    let last = match it.kind {
+        RowKind::Softmax => "exp(it - most) / sum".to_owned(),
+        RowKind::LogSoftmax => "it - most - log(sum)".to_owned(),
+        RowKind::RootMeanSquare(lift) => {
+            format!("it / sqrt(sum / f32(N) + {})", literal(lift))
+        }
+    };
+    text.line(format_args!(
+        "fn last(it: f32, most: f32, sum: f32) -> f32 {{ return {last}; }}"
+    ));
+    text.line(include_str!("row.wgsl"));
+    let n_groups = if n == 0 { 0 } else { rows as u64 };
+    text.program(n_groups, 4 * n as u64)
+}

@@ -1,0 +1,188 @@
+//! What a device does for one set of sizes, step by step: the middle of the three
+//! stages graph → plan → kernels.
+//!
+//! [`lower`] makes steps of a graph's nodes, [`fuse`] makes fewer of them, and
+//! [`arena`] gives every value its bytes. A plan knows shapes, strides and offsets;
+//! it knows neither tract nor a device, so it prints the same everywhere.
+
+mod arena;
+mod fuse;
+mod lower;
+mod map;
+mod print;
+mod steps;
+pub(crate) mod view;
+
+use std::sync::Arc;
+
+pub(crate) use map::{Function1, Function2, Map, Node, Source};
+pub(crate) use steps::{
+    Axis, Body, Concat, Contract, Convolve, Extreme, Gather, Pad, PadMode, Pool, PoolKind, Reduce,
+    Reducer, Resize, ResizeAxis, Row, RowKind, Spatial, Step,
+};
+pub(crate) use view::View;
+
+use tract_onnx::prelude::SymbolValues;
+
+use crate::{Graph, TensorError};
+
+/// What a device must hold for a plan, and what it can bind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Offsets of values are multiples of it; a power of two.
+    pub(crate) alignment: u64,
+    /// Bytes of one value at most.
+    pub(crate) value_bytes: u64,
+    /// Bytes of all values that live at once.
+    pub(crate) arena_bytes: u64,
+    /// Values that one step may read.
+    pub(crate) inputs: usize,
+}
+
+/// What every symbol is taken for when a graph is looked at before any run.
+const PROBED_SIZE: i64 = 2;
+
+/// Why a graph has no plan; a device without one runs it elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operator} (node `{node}`): {why}")]
+pub(crate) struct Uncovered {
+    pub(crate) node: String,
+    pub(crate) operator: String,
+    pub(crate) why: String,
+}
+
+/// Element types that kernels compute with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
+    F32,
+    I32,
+    /// Two words, the lower one first: moved, compared and cast, never added.
+    I64,
+    /// One word, 0 or 1.
+    Bool,
+}
+
+impl Element {
+    /// Bytes on a device, which has no bytes of its own.
+    pub(crate) fn n_bytes(self) -> u64 {
+        match self {
+            Self::F32 | Self::I32 | Self::Bool => 4,
+            Self::I64 => 8,
+        }
+    }
+}
+
+/// A value of a plan, by its place in [`Plan::values`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ValueId(pub(crate) usize);
+
+/// Elements that a step makes, an input brings or a weight holds; row-major.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    pub(crate) element: Element,
+    pub(crate) n_elements: usize,
+    pub(crate) place: Place,
+}
+
+impl Value {
+    /// Bytes on the device; an empty value has the room of one element, since
+    /// nothing smaller can be bound.
+    pub(crate) fn n_bytes(&self) -> u64 {
+        self.n_elements.max(1) as u64 * self.element.n_bytes()
+    }
+}
+
+/// Where a value lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At an offset of the run's arena, in bytes.
+    Arena(u64),
+    /// In a buffer of its own, by its place in [`Plan::weights`].
+    Weight(usize),
+}
+
+/// A constant as the device keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Weight {
+    /// Elements as [`Element`] says, little-endian.
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// An input or output of a plan.
+#[derive(Debug, Clone)]
+pub(crate) struct PlanPort {
+    pub(crate) value: ValueId,
+    pub(crate) shape: Vec<usize>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) values: Vec<Value>,
+    pub(crate) weights: Vec<Weight>,
+    /// In the graph's order.
+    pub(crate) inputs: Vec<PlanPort>,
+    /// In the graph's order.
+    pub(crate) outputs: Vec<PlanPort>,
+    pub(crate) steps: Vec<Step>,
+    /// Bytes of the arena.
+    pub(crate) arena_bytes: u64,
+}
+
+impl Plan {
+    /// Plans a graph for the sizes of one run. The same graph and sizes give the
+    /// same plan, and no kernel of it is chosen by the number of rows.
+    pub(crate) fn new(
+        graph: &Graph,
+        sizes: &SymbolValues,
+        bounds: &Bounds,
+    ) -> Result<Self, Uncovered> {
+        let mut plan = lower::lower(graph, sizes, bounds)?;
+        fuse::fuse(&mut plan, bounds);
+        arena::place(&mut plan, bounds)?;
+        Ok(plan)
+    }
+
+    /// Plans a graph for a size that any symbol may have, to see whether it can be.
+    pub(crate) fn probe(graph: &Graph, bounds: &Bounds) -> Result<Self, Uncovered> {
+        Self::new(graph, &graph.sizes_of(PROBED_SIZE), bounds)
+    }
+
+    pub(crate) fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// Multiplications and additions of all steps, roughly: what a run is charged.
+    pub(crate) fn n_operations(&self) -> u64 {
+        let steps = self.steps.iter().map(|step| step.n_operations());
+        steps.fold(0, u64::saturating_add)
+    }
+}
+
+impl From<Uncovered> for TensorError {
+    fn from(uncovered: Uncovered) -> Self {
+        Self::NoPlan {
+            operator: uncovered.operator,
+            node: uncovered.node,
+            why: uncovered.why,
+        }
+    }
+}
+
+/// Bounds that every adapter keeps: a plan within them is the same everywhere.
+const COMMON: Bounds = Bounds {
+    alignment: 256,
+    value_bytes: 128 << 20,
+    arena_bytes: 1 << 30,
+    inputs: 6,
+};
+
+/// How a GPU would run a graph: its plan as text, for people and snapshots. `sizes` gives
+/// the graph's named dimensions their sizes; the others are 2.
+///
+/// `UnknownName` for a dimension that the graph has not, `NoPlan` when there is
+/// none and the CPU runs it.
+pub fn plan_text(graph: &Graph, sizes: &[(String, usize)]) -> Result<String, TensorError> {
+    let sizes = graph.sizes_named(PROBED_SIZE, sizes)?;
+    Ok(Plan::new(graph, &sizes, &COMMON)?.to_string())
+}
