@@ -1,14 +1,17 @@
-//! What the suite and the benches share: guests, plugin folders, small models,
-//! and a sandbox around one detector.
+//! What the suite and the benches share: guests, plugin folders, models, devices, and
+//! a sandbox around one detector.
 
 pub mod by_hand;
 pub mod counting;
+pub mod devices;
 pub mod guests;
 pub mod hostile_components;
 pub mod hostile_items;
+pub mod models;
 pub mod onnx;
 pub mod pictures;
 pub mod plugin;
+pub mod random;
 pub mod sandbox;
 pub mod stuck;
 

@@ -12,6 +12,7 @@ mod image_quality;
 mod images;
 mod limits;
 mod loading;
+mod models;
 mod policy;
 mod spam_text;
 mod street;
