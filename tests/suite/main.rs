@@ -6,6 +6,7 @@
 )]
 
 mod cache;
+mod generated;
 mod gpu;
 mod hostile;
 mod image_quality;
