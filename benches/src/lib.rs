@@ -1,5 +1,7 @@
 //! What the benches share: ratios within one run, and texts to judge.
 
+pub mod devices;
+
 use std::time::{Duration, Instant};
 
 use image::ImageFormat;

@@ -1,0 +1,134 @@
+//! Runs of a graph on each device, timed, and the lines that `gpu.sh` makes a table of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, SamplingMode, Throughput};
+use tokio::runtime::Runtime;
+use trommel_tensor::{Device, Session, Tensor, TensorError};
+use trommel_tests::devices::{Array, SOFTWARE_GPU, devices, graph, run, upload};
+
+use crate::{is_trial, median, per_iteration};
+
+/// How much a device is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// What a device is for.
+    Full,
+    /// What a software adapter, at a billion operations a second, does in a moment; and
+    /// CI on any device.
+    Small,
+}
+
+/// Each device with the load that it is to bear, as `TROMMEL_BENCH_DEVICES` names them
+/// (`cpu,gpu`), else all.
+pub fn loaded_devices() -> Vec<(&'static str, Arc<dyn Device>, Load)> {
+    let wanted = std::env::var("TROMMEL_BENCH_DEVICES").ok();
+    let is_wanted = |name: &str| {
+        let wanted = wanted.as_ref();
+        wanted.is_none_or(|list| list.split(',').any(|one| one == name))
+    };
+    let load = |name| {
+        if is_trial() || name == SOFTWARE_GPU {
+            Load::Small
+        } else {
+            Load::Full
+        }
+    };
+    devices()
+        .into_iter()
+        .filter(|(name, _)| is_wanted(name))
+        .map(|(name, device)| (name, device, load(name)))
+        .collect()
+}
+
+/// What one run does, for its rate.
+#[derive(Debug, Clone, Copy)]
+pub enum Work {
+    /// Floating-point operations; a multiplication and an addition are two.
+    Operations(u64),
+    /// Rows of a batch.
+    Rows(u64),
+}
+
+/// One graph on one device.
+pub struct Subject<'a> {
+    /// What is run, such as `1024×1024×1024`.
+    pub name: &'a str,
+    /// The ONNX file.
+    pub file: &'a [u8],
+    /// Its inputs, which are on the device before the time is taken.
+    pub inputs: &'a [(String, Array)],
+    /// What one run does.
+    pub work: Work,
+}
+
+/// Times runs whose outputs are read back: a device may answer before it is done.
+/// Prints `figure: BENCH | NAME | DEVICE | MEDIAN | RATE`.
+///
+/// # Panics
+///
+/// When the device cannot run the graph.
+#[expect(clippy::print_stdout, reason = "a bench shows what it measured")]
+pub fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    bench: &str,
+    device: (&str, &dyn Device),
+    subject: &Subject<'_>,
+) {
+    let (device_name, device) = device;
+    let runtime = Runtime::new().expect("a runtime");
+    let session = device
+        .session(&graph(subject.file))
+        .expect("the device makes it ready");
+    let inputs = subject.inputs.iter().map(|(name, array)| {
+        let tensor = upload(device, array).expect("the device holds it");
+        (name.clone(), tensor)
+    });
+    let inputs: Vec<(String, Tensor)> = inputs.collect();
+    let run_once = || {
+        runtime
+            .block_on(run_and_read(session.as_ref(), &inputs))
+            .expect("the device runs it");
+    };
+    let mut seconds = Vec::new();
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.measurement_time(Duration::from_secs(3));
+    group.warm_up_time(Duration::from_millis(500));
+    group.throughput(match subject.work {
+        Work::Operations(n) | Work::Rows(n) => Throughput::Elements(n),
+    });
+    group.bench_function(format!("{}/{device_name}", subject.name), |bencher| {
+        bencher.iter_custom(|n| {
+            let n = u32::try_from(n).unwrap_or(u32::MAX);
+            let each = per_iteration(n, |n| (0..n).for_each(|_| run_once()));
+            seconds.push(each.as_secs_f64());
+            each * n
+        });
+    });
+    // A filter on the command line may have left it out.
+    if seconds.is_empty() {
+        return;
+    }
+    let each = median(&mut seconds);
+    let rate = match subject.work {
+        Work::Operations(n) => format!("{:.1} GFLOP/s", n as f64 / each / 1e9),
+        Work::Rows(n) => format!("{:.1} rows/s", n as f64 / each),
+    };
+    println!(
+        "figure: {bench} | {} | {device_name} | {:.3} ms | {rate}",
+        subject.name,
+        each * 1e3
+    );
+}
+
+async fn run_and_read(
+    session: &dyn Session,
+    inputs: &[(String, Tensor)],
+) -> Result<(), TensorError> {
+    for output in run(session, inputs).await? {
+        output.read().await?;
+    }
+    Ok(())
+}
