@@ -1,24 +1,73 @@
 //! Every device there is, and what it takes to run a graph on one: a test written
 //! against `devices()` holds each device that is added here to the CPU's answers.
 
-use std::sync::Arc;
+use std::io::Write as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use trommel_tensor::{
-    Account, CpuDevice, CpuOptions, Device, Dtype, Graph, Run, Session, Tensor, TensorError,
-    Weights,
+    Account, AdapterChoice, AdapterKind, CpuDevice, CpuOptions, Device, Dtype, GpuDevice,
+    GpuOptions, Graph, Run, Session, Tensor, TensorError, Weights,
 };
 
 /// What a GPU device is called here when its adapter is software, such as Mesa's
 /// lavapipe: it counts as a GPU for tests, and benches give it less to do.
 pub const SOFTWARE_GPU: &str = "gpu-software";
 
-/// Every device that can be had on this machine, the CPU first: it is the reference.
+/// Every device that can be had on this machine, the CPU first: it is the reference. A
+/// GPU stands here twice, with shaders that check themselves and with those that do not.
 ///
 /// # Panics
 ///
-/// When the system gives no threads.
+/// When the system gives no threads, or no GPU though `TROMMEL_GPU_REQUIRED` is set.
 pub fn devices() -> Vec<(&'static str, Arc<dyn Device>)> {
-    vec![("cpu", cpu())]
+    let mut devices = vec![("cpu", cpu())];
+    for checked_shaders in [true, false] {
+        if let Some(gpu) = gpu(checked_shaders) {
+            let is_software = gpu
+                .adapter()
+                .is_some_and(|adapter| adapter.kind == AdapterKind::Software);
+            let name = if is_software { SOFTWARE_GPU } else { "gpu" };
+            devices.push((name, gpu));
+        }
+    }
+    devices
+}
+
+/// The adapter at hand, software included; none, with the reason printed, where there is
+/// none. Opened once for all tests of a process: a driver takes a while.
+///
+/// # Panics
+///
+/// When there is none though `TROMMEL_GPU_REQUIRED` is set, as it is in CI.
+pub fn gpu(checked_shaders: bool) -> Option<Arc<GpuDevice>> {
+    static OPENED: [OnceLock<Option<Arc<GpuDevice>>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let opened = &OPENED[usize::from(checked_shaders)];
+    opened.get_or_init(|| new_gpu(checked_shaders)).clone()
+}
+
+/// The same, of the caller's own: to be lost, for one.
+///
+/// # Panics
+///
+/// As [`gpu`].
+pub fn new_gpu(checked_shaders: bool) -> Option<Arc<GpuDevice>> {
+    let options = GpuOptions {
+        adapter: AdapterChoice::Any,
+        checked_shaders,
+        // Software computes a large model in its own time.
+        timeout: Duration::from_secs(120),
+        ..GpuOptions::default()
+    };
+    match GpuDevice::new(options) {
+        Ok(device) => Some(Arc::new(device)),
+        Err(error) => {
+            let required = std::env::var_os("TROMMEL_GPU_REQUIRED").is_some();
+            assert!(!required, "TROMMEL_GPU_REQUIRED is set: {error}");
+            writeln!(std::io::stderr(), "skipped: {error}").expect("standard error is open");
+            None
+        }
+    }
 }
 
 /// The reference.

@@ -8,30 +8,10 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use trommel_tensor::{
-    Account, AdapterChoice, Device, Dtype, GpuDevice, GpuOptions, Graph, Run, Session, Tensor,
-    TensorError, Weights,
+    Account, Device, Dtype, GpuDevice, Graph, Run, Session, Tensor, TensorError, Weights,
 };
+use trommel_tests::devices::{gpu, new_gpu};
 use trommel_tests::onnx::{Builder, Dim};
-
-/// The adapter at hand; none, with the reason printed, where there is none.
-fn gpu(checked_shaders: bool) -> Option<Arc<GpuDevice>> {
-    let options = GpuOptions {
-        adapter: AdapterChoice::Any,
-        checked_shaders,
-        ..GpuOptions::default()
-    };
-    match GpuDevice::new(options) {
-        Ok(device) => Some(Arc::new(device)),
-        Err(error) => {
-            assert!(
-                std::env::var_os("TROMMEL_GPU_REQUIRED").is_none(),
-                "TROMMEL_GPU_REQUIRED is set: {error}"
-            );
-            println!("skipped: {error}");
-            None
-        }
-    }
-}
 
 fn account() -> Account {
     Account::new("test", 1 << 30, 1024)
@@ -101,7 +81,9 @@ fn looked_up() -> Vec<u8> {
 #[tokio::test]
 async fn a_lost_gpu_fails_what_it_had_begun_and_the_next_call_works() {
     for checked in [false, true] {
-        let Some(device) = gpu(checked) else { return };
+        let Some(device) = new_gpu(checked) else {
+            return;
+        };
         let session = session(&device, &doubled());
         let x = || f32s(device.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]);
         assert_eq!(
