@@ -16,7 +16,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError, TestRunner};
 use tokio::runtime::Runtime;
-use trommel_tensor::{Device, Dtype, Graph, Weights};
+use trommel_tensor::{Device, Dtype, Graph, Weights, plan_text};
 use trommel_tests::devices::{Array, agree, devices, evaluate};
 
 use chain::{Case, Recipe, recipes};
@@ -155,6 +155,19 @@ fn a_row_of_a_generated_graph_is_bit_equal_alone_and_in_a_batch() {
                 prop_assert!(rows == alone, "{name}, row {index} alone: {}", case.story);
             }
         }
+        Ok(())
+    });
+}
+
+/// Else a graph that runs on the CPU behind a GPU would be compared with itself.
+#[test]
+fn every_generated_graph_has_a_plan_for_a_gpu() {
+    let runner = Runner::new();
+    hold(&recipes(), |recipe: Recipe| {
+        let case = recipe.case(N_ROWS);
+        let graph = runner.read(&case)?;
+        plan_text(&graph, &[])
+            .map_err(|error| TestCaseError::fail(format!("{error}: {}", case.story)))?;
         Ok(())
     });
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trommel_tensor::{Device, Graph, Session};
+use trommel_tensor::{Device, Graph, Session, plan_text};
 use trommel_tests::devices::{Array, agree, cpu, devices, evaluate, graph};
 use trommel_tests::models::{Architecture, Size};
 
@@ -65,6 +65,21 @@ async fn reference(graph: &Arc<Graph>, inputs: &[(String, Array)]) -> Array {
         agree(&reference.row(0), &reference.row(index)).unwrap_err();
     }
     reference
+}
+
+/// Else a model that runs on the CPU behind a GPU would be compared with itself.
+#[test]
+fn the_models_have_a_plan_for_a_gpu() {
+    for architecture in [
+        Architecture::MobileNetV2,
+        Architecture::ResNet18,
+        Architecture::MiniLm,
+    ] {
+        let graph = graph(&architecture.file(&Size::SMALL));
+        let name = architecture.name();
+        let plan = plan_text(&graph, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        insta::assert_snapshot!(format!("plan-{name}"), plan);
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,14 @@ pub(super) fn write(text: &mut Text<'_>, name: &str, map: &Map, carried: Option<
         let power = include_str!("power.wgsl").replace("power(", &format!("{name}_power("));
         text.line(power);
     }
+    let widens = |(node, element): &(Node, Element)| {
+        let from = |at: &usize| map.nodes[*at].1 == Element::F32;
+        matches!(node, Node::Cast(at) if from(at)) && *element == Element::I64
+    };
+    if map.nodes.iter().any(widens) {
+        let widened = include_str!("widened.wgsl").replace("widened(", &format!("{name}_widened("));
+        text.line(widened);
+    }
     let argument = carried.map_or(String::new(), |carried| format!(", it: {carried}"));
     text.line(format_args!(
         "fn {name}(i: u32{argument}) -> {} {{",
@@ -51,7 +59,7 @@ pub(super) fn write(text: &mut Text<'_>, name: &str, map: &Map, carried: Option<
             Node::Apply(function, a) => apply(name, function, &of(a), *element),
             Node::Combine(function, a, b) => combine(name, function, &of(a), &of(b), element_of(a)),
             Node::Select(c, a, b) => format!("select(n{b}, n{a}, n{c})"),
-            Node::Cast(a) => cast(&of(a), element_of(a), *element),
+            Node::Cast(a) => cast(name, &of(a), element_of(a), *element),
         };
         text.line(format_args!("    let n{at} = {expression};"));
     }
@@ -137,7 +145,7 @@ fn combine(name: &str, function: Function2, a: &str, b: &str, element: Element) 
     }
 }
 
-fn cast(x: &str, from: Element, to: Element) -> String {
+fn cast(name: &str, x: &str, from: Element, to: Element) -> String {
     match (from, to) {
         (Element::I64, Element::F32) => {
             format!("(f32(bitcast<i32>({x}.y)) * 4294967296.0 + f32({x}.x))")
@@ -151,6 +159,7 @@ fn cast(x: &str, from: Element, to: Element) -> String {
         (_, Element::F32) => format!("f32({x})"),
         (_, Element::I32) => format!("i32({x})"),
         (_, Element::Bool) => format!("bool({x})"),
-        (_, Element::I64) => unreachable!("lowering refuses this cast"),
+        (Element::F32, Element::I64) => format!("{name}_widened({x})"),
+        (Element::I64, Element::I64) => x.to_owned(),
     }
 }

@@ -4,7 +4,9 @@ use tract_onnx::prelude::{DatumType, OutletId, TypedNode};
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
-use tract_onnx::tract_core::ops::logic::{And, Iff, Not, Or, Xor};
+use tract_onnx::tract_core::ops::logic::{
+    And, CompEq, CompGT, CompGTE, CompLT, CompLTE, CompNE, Iff, Not, Or, Xor,
+};
 use tract_onnx::tract_core::ops::{math, nn};
 
 use super::{Lowering, element_of, uncovered};
@@ -48,7 +50,7 @@ fn apply(to: &mut Lowering<'_>, node: &TypedNode, function: Function1) -> Result
     }
     let mut program = Program::new(&input.shape);
     let element = input.element;
-    let x = program.source(to, node, input);
+    let x = program.source(to, input);
     Ok(program.finish(to, node, Node::Apply(function, x), element))
 }
 
@@ -81,8 +83,8 @@ fn combine(
     };
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
     let mut program = Program::new(&shape);
-    let a = program.source(to, node, a.broadcast(&shape));
-    let b = program.source(to, node, b.broadcast(&shape));
+    let a = program.source(to, a.broadcast(&shape));
+    let b = program.source(to, b.broadcast(&shape));
     Ok(program.finish(to, node, Node::Combine(function, a, b), element))
 }
 
@@ -94,7 +96,7 @@ fn select(to: &mut Lowering<'_>, node: &TypedNode) -> Result<View, Uncovered> {
         return Err(uncovered(node, "no kernel for these dtypes"));
     }
     let mut program = Program::new(&shape);
-    let [c, a, b] = views.map(|view| program.source(to, node, view.broadcast(&shape)));
+    let [c, a, b] = views.map(|view| program.source(to, view.broadcast(&shape)));
     Ok(program.finish(to, node, Node::Select(c, a, b), element))
 }
 
@@ -104,12 +106,8 @@ fn cast(to: &mut Lowering<'_>, node: &TypedNode, into: DatumType) -> Result<View
     if element == input.element {
         return Ok(input);
     }
-    // Only what is exact: floats reach further than 32 bits, and wide integers too.
-    if matches!((input.element, element), (Element::F32, Element::I64)) {
-        return Err(uncovered(node, "no kernel casts f32 to i64"));
-    }
     let mut program = Program::new(&input.shape);
-    let x = program.source(to, node, input);
+    let x = program.source(to, input);
     Ok(program.finish(to, node, Node::Cast(x), element))
 }
 
@@ -126,7 +124,7 @@ impl Program {
 
     /// The place of a node that answers elements of `view`. A constant that is one
     /// number becomes part of the program.
-    fn source(&mut self, to: &Lowering<'_>, _node: &TypedNode, view: View) -> usize {
+    fn source(&mut self, to: &Lowering<'_>, view: View) -> usize {
         let element = view.element;
         let node = literal(to, &view).unwrap_or_else(|| {
             let source = Source::View(view);
@@ -213,5 +211,3 @@ fn function2(op: &dyn BinMiniOp) -> Option<Function2> {
     );
     None
 }
-
-use tract_onnx::tract_core::ops::logic::{CompEq, CompGT, CompGTE, CompLT, CompLTE, CompNE};

@@ -8,7 +8,7 @@ use tract_onnx::tract_core::ops::array::{
 };
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::nn::resize::Resize as TractResize;
+use tract_onnx::tract_core::ops::nn::{NearestUpsample, Resize as TractResize};
 
 use super::{Lowering, uncovered};
 use crate::plan::{
@@ -100,6 +100,23 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
             return Err(uncovered(node, "no kernel for such indices or data"));
         }
         return Ok(Some(to.step(&node.name, Body::Gather(body), &shape?)));
+    }
+    if let Some(upsample) = node.op_as::<NearestUpsample>() {
+        // Each element is repeated along a dimension of its own, which is then merged.
+        let input = to.read(node, 0)?;
+        let (mut sizes, mut strides) = (Vec::new(), Vec::new());
+        for (axis, &scale) in upsample.scales.iter().enumerate() {
+            sizes.extend([input.shape[axis], scale]);
+            strides.extend([input.strides[axis], 0]);
+        }
+        let view = View {
+            shape: sizes,
+            strides,
+            ..input
+        };
+        let copied = to.copied(&node.name, view);
+        let view = View::whole(copied.value, copied.element, &shape?);
+        return Ok(Some(view));
     }
     if let Some(resize) = node.op_as::<TractResize>() {
         return self::resize(to, node, resize, &shape?).map(Some);
