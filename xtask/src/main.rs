@@ -21,6 +21,8 @@ usage: cargo xtask CHORE
   ci                             what CI runs: fmt, clippy, tests, doctests, deny, benches
   train MODEL --data DIR         trains image-quality or spam-text again from the sets below DIR
   tables                         makes spam-text's table of look-alikes again
+  onnx-conformance DIR [--device cpu|gpu] [--json]
+                                 runs ONNX's own operator tests, unpacked in DIR
   detector PACKAGE OUT_DIR       builds a guest crate into OUT_DIR/PACKAGE.wasm
   readme                         writes the README's output block anew";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
             "--data",
             data,
         ] => train(model, Path::new(data)),
+        ["onnx-conformance", arguments @ ..] => conformance(arguments),
         ["detector", package, out_dir] => detector(package, Path::new(out_dir)),
         ["readme"] => ci::step(
             "the README's output",
@@ -80,23 +83,43 @@ fn train_into(model: &str, data: &Path, out: &Path) -> Result<(), String> {
 }
 
 fn recipe(name: &str, data: Option<&Path>, out: &Path) -> Result<(), String> {
-    // With the whole workspace's features, so that the importer is not compiled
-    // a second time with fewer.
-    let mut build = ci::cargo([
-        "build",
-        "--release",
-        "--workspace",
-        "--bin",
-        "trommel-recipes",
-    ]);
+    let mut build = building("trommel-recipes");
     ci::step("building the recipes", &mut build)?;
-    let here = std::env::current_exe().map_err(|error| format!("where this runs: {error}"))?;
-    let mut recipe = Command::new(here.with_file_name("trommel-recipes"));
+    let mut recipe = built("trommel-recipes")?;
     recipe.arg(name).arg("--out").arg(out);
     if let Some(data) = data {
         recipe.arg("--data").arg(data);
     }
     ci::step(&format!("recipe {name}"), &mut recipe)
+}
+
+/// Passes its arguments on. Standard output is the runner's alone, for it may be
+/// read by a program.
+fn conformance(arguments: &[&str]) -> Result<(), String> {
+    let mut runner = building("trommel-conformance");
+    runner.arg("--quiet");
+    for command in [&mut runner, built("trommel-conformance")?.args(arguments)] {
+        let status = command
+            .status()
+            .map_err(|error| format!("onnx-conformance: cannot start: {error}"))?;
+        if !status.success() {
+            return Err(format!("onnx-conformance failed ({status})"));
+        }
+    }
+    Ok(())
+}
+
+/// The command that builds one binary of the workspace.
+fn building(binary: &str) -> Command {
+    // With the whole workspace's features, so that the importer is not compiled
+    // a second time with fewer.
+    ci::cargo(["build", "--release", "--workspace", "--bin", binary])
+}
+
+/// A binary that was built beside this one.
+fn built(binary: &str) -> Result<Command, String> {
+    let here = std::env::current_exe().map_err(|error| format!("where this runs: {error}"))?;
+    Ok(Command::new(here.with_file_name(binary)))
 }
 
 /// The manifest names the model by its digest, so a new model needs a new line.

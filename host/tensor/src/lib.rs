@@ -25,7 +25,7 @@ pub use device::gpu::{
 };
 pub use device::{Device, Run, Session, Storage};
 pub use error::TensorError;
-pub use graph::{Digest, Graph};
+pub use graph::{Digest, Fixed, Graph};
 pub use plan::plan_text;
 pub use preprocess::{Pixels, Preparation, Preprocess};
 pub use shape::{Dimension, Dtype, Port};

@@ -5,7 +5,9 @@
 //! stay symbolic; [`bind`] gives them sizes, run by run.
 
 mod bind;
+mod fixed;
 mod footprint;
+mod proto;
 mod read;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use sha2::Digest as _;
 use tract_onnx::prelude::TypedModel;
 
 pub(crate) use bind::Binding;
+pub use fixed::Fixed;
 use footprint::Footprint;
 pub(crate) use read::{chain, dtype_of, panic_message};
 
@@ -61,14 +64,29 @@ impl Graph {
     /// `InvalidGraph` or `UnsupportedOperator`, naming node and shapes. Weights
     /// in files beside the model (external data) are refused.
     pub fn from_onnx(file: &[u8], weights: &Weights) -> Result<Self, TensorError> {
+        Self::from_onnx_fixing(file, weights, &[])
+    }
+
+    /// Reads an ONNX file some of whose inputs have one value for good: they
+    /// become weights, and [`Graph::inputs`] no longer names them. For inputs that
+    /// only describe shapes, since every size must be told before a run; two
+    /// graphs that fix other values are two graphs, with digests of their own.
+    ///
+    /// As [`Graph::from_onnx`], and `UnknownName` or `ShapeMismatch` for a value
+    /// whose input does not exist or holds another dtype or shape.
+    pub fn from_onnx_fixing(
+        file: &[u8],
+        weights: &Weights,
+        fixed: &[Fixed],
+    ) -> Result<Self, TensorError> {
         let read::Model {
             mut model,
             inputs,
             outputs,
-        } = read::read(file)?;
+        } = read::read(file, fixed)?;
         weights.share(&mut model);
         Ok(Self {
-            digest: Digest::of(file),
+            digest: Fixed::digest(file, fixed),
             inputs,
             outputs,
             footprint: Footprint::of(&model)?,

@@ -6,6 +6,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
+use super::fixed::{Fixed, fix};
 use crate::{Dimension, Dtype, Port, TensorError};
 
 /// Bytes of the largest value in a model, whatever the batch.
@@ -20,8 +21,8 @@ pub(super) struct Model {
 
 /// Reads and checks a model. Whatever the file holds, the answer is a model or
 /// an error: a panic inside the importer becomes one too.
-pub(super) fn read(file: &[u8]) -> Result<Model, TensorError> {
-    let read = catch_unwind(AssertUnwindSafe(|| read_trusting(file)));
+pub(super) fn read(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
+    let read = catch_unwind(AssertUnwindSafe(|| read_trusting(file, fixed)));
     read.unwrap_or_else(|panic| {
         let what = panic_message(panic.as_ref());
         Err(TensorError::invalid(format!(
@@ -30,14 +31,15 @@ pub(super) fn read(file: &[u8]) -> Result<Model, TensorError> {
     })
 }
 
-fn read_trusting(file: &[u8]) -> Result<Model, TensorError> {
+fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
     let onnx = tract_onnx::onnx();
-    let proto =
+    let mut proto =
         onnx.proto_model_for_read(&mut &*file)
             .map_err(|error| TensorError::InvalidGraph {
                 what: format!("the file does not decode: {}", chain(&error)),
                 hint: "is it an ONNX file, and whole?".to_owned(),
             })?;
+    fix(&mut proto, fixed)?;
     check_proto(&onnx, &proto)?;
     let mut model = onnx
         .parse(&proto, None)
