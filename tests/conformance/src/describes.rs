@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// Operators and those of their inputs whose values decide the shape of an
-/// output, or along which axes it is made.
+/// output, along which axes it is made, or what the operator is.
 const POSITIONS: &[(&str, &[usize])] = &[
     ("AffineGrid", &[1]),
     ("BlackmanWindow", &[0]),
@@ -17,6 +17,8 @@ const POSITIONS: &[(&str, &[usize])] = &[
     ("Col2Im", &[1, 2]),
     ("ConstantOfShape", &[0]),
     ("CumSum", &[1]),
+    // Whether it draws.
+    ("Dropout", &[1, 2]),
     ("Expand", &[1]),
     ("HammingWindow", &[0]),
     ("HannWindow", &[0]),

@@ -65,6 +65,8 @@ fn conform(arguments: &Arguments) -> Result<(), String> {
         ));
     }
     let target = Target::new(arguments.device)?;
+    // What panics is caught and answered as an error; it is a test's reason then.
+    std::panic::set_hook(Box::new(|_| {}));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| error.to_string())?;

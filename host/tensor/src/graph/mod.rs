@@ -5,8 +5,10 @@
 //! stay symbolic; [`bind`] gives them sizes, run by run.
 
 mod bind;
+mod check;
 mod fixed;
 mod footprint;
+mod operators;
 mod proto;
 mod read;
 

@@ -2,6 +2,8 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+
 use crate::Dtype;
 
 /// ONNX's number for a dtype of ours.
@@ -20,5 +22,32 @@ pub(super) fn data_type_of(dtype: Dtype) -> DataType {
         Dtype::Bf16 => DataType::Bfloat16,
         Dtype::F32 => DataType::Float,
         Dtype::F64 => DataType::Double,
+    }
+}
+
+/// Spells out as bytes what the importer reads from the wrong field: `UINT32` and
+/// `UINT64` lie in `uint64_data`.
+pub(super) fn normalise(proto: &mut ModelProto) {
+    proto.graph.iter_mut().for_each(normalise_graph);
+}
+
+fn normalise_graph(graph: &mut GraphProto) {
+    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+    let constants = attributes.filter_map(|attribute| attribute.t.as_mut());
+    constants
+        .chain(&mut graph.initializer)
+        .for_each(normalise_tensor);
+}
+
+fn normalise_tensor(tensor: &mut TensorProto) {
+    let values = std::mem::take(&mut tensor.uint64_data).into_iter();
+    let is = |data_type: DataType| tensor.data_type == data_type as i32;
+    if is(DataType::Uint32) {
+        // The upper half is zero in every file that keeps to ONNX.
+        let bytes = values.flat_map(|value| (value as u32).to_le_bytes());
+        tensor.raw_data.extend(bytes);
+    } else if is(DataType::Uint64) {
+        let bytes = values.flat_map(u64::to_le_bytes);
+        tensor.raw_data.extend(bytes);
     }
 }

@@ -2,15 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
+use super::check::check;
 use super::fixed::{Fixed, fix};
+use super::operators::importer;
+use super::proto::normalise;
 use crate::{Dimension, Dtype, Port, TensorError};
 
 /// Bytes of the largest value in a model, whatever the batch.
-const MAX_VALUE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_VALUE_BYTES: u64 = 1 << 30;
 
 /// What [`read`] answers.
 pub(super) struct Model {
@@ -32,7 +36,7 @@ pub(super) fn read(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
 }
 
 fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
-    let onnx = tract_onnx::onnx();
+    let onnx = importer();
     let mut proto =
         onnx.proto_model_for_read(&mut &*file)
             .map_err(|error| TensorError::InvalidGraph {
@@ -40,27 +44,31 @@ fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
                 hint: "is it an ONNX file, and whole?".to_owned(),
             })?;
     fix(&mut proto, fixed)?;
-    check_proto(&onnx, &proto)?;
+    check(&onnx, &proto)?;
+    normalise(&mut proto);
     let mut model = onnx
         .parse(&proto, None)
         .map_err(|error| TensorError::invalid(chain(&error)))?
         .model;
     name_unknown_dimensions(&mut model)?;
-    let model = model
+    let mut model = model
         .into_typed()
         .map_err(|error| TensorError::invalid(chain(&error)))?;
+    spell_out_dimensions(&mut model).map_err(|error| TensorError::invalid(chain(&error)))?;
     check_sizes(&model)?;
     let model = model
         .into_decluttered()
         .map_err(|error| TensorError::invalid(chain(&error)))?;
-    let inputs = model
+    let graph = proto.graph.as_ref().expect("checked above");
+    let outlets = model
         .input_outlets()
         .map_err(|error| TensorError::invalid(chain(&error)))?;
-    let inputs = inputs
+    // Named by the file: a node may be renamed after an output that it becomes.
+    let inputs = outlets
         .iter()
-        .map(|outlet| port(&model, *outlet, &model.node(outlet.node).name))
+        .zip(inputs_of(graph))
+        .map(|(outlet, name)| port(&model, *outlet, name))
         .collect::<Result<_, _>>()?;
-    let graph = proto.graph.as_ref().expect("checked above");
     let outlets = model
         .output_outlets()
         .map_err(|error| TensorError::invalid(chain(&error)))?;
@@ -76,151 +84,11 @@ fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
     })
 }
 
-/// Checks what the importer would answer with a poorer message, or with a file
-/// opened outside the package.
-fn check_proto(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Result<(), TensorError> {
-    let Some(graph) = &proto.graph else {
-        return Err(TensorError::InvalidGraph {
-            what: "the file holds no graph".to_owned(),
-            hint: "is it an ONNX model, and whole?".to_owned(),
-        });
-    };
-    if graph.output.is_empty() {
-        return Err(TensorError::invalid("the graph has no output"));
-    }
-    check_graph(onnx, graph)
-}
-
-fn check_graph(onnx: &tract_onnx::Onnx, graph: &GraphProto) -> Result<(), TensorError> {
-    for tensor in &graph.initializer {
-        check_initializer(tensor)?;
-    }
-    for node in &graph.node {
-        check_made_shape(node, graph)?;
-        if let Some((_, why)) = REFUSED
-            .iter()
-            .find(|(operators, _)| operators.contains(&node.op_type.as_str()))
-        {
-            return Err(TensorError::invalid(format!(
-                "node `{}` ({}) {why}; export the model without it",
-                node.name, node.op_type
-            )));
-        }
-        if !onnx.op_register.0.contains_key(&node.op_type) {
-            let domain = match node.domain.as_str() {
-                "" | "ai.onnx" => String::new(),
-                domain => format!("{domain}."),
-            };
-            let first_output = || node.output.first().cloned().unwrap_or_default();
-            return Err(TensorError::UnsupportedOperator {
-                operator: format!("{domain}{}", node.op_type),
-                node: Some(node.name.clone())
-                    .filter(|n| !n.is_empty())
-                    .unwrap_or_else(first_output),
-            });
-        }
-        for attribute in &node.attribute {
-            if let Some(tensor) = &attribute.t {
-                check_initializer(tensor)?;
-            }
-            let bodies = attribute.g.iter().chain(&attribute.graphs);
-            bodies
-                .into_iter()
-                .try_for_each(|body| check_graph(onnx, body))?;
-        }
-    }
-    Ok(())
-}
-
-fn check_initializer(tensor: &TensorProto) -> Result<(), TensorError> {
-    let name = &tensor.name;
-    let external = tensor.data_location.is_some_and(|location| location != 0);
-    if external || !tensor.external_data.is_empty() {
-        return Err(TensorError::InvalidGraph {
-            what: format!("weight `{name}` lies in a file of its own (external data)"),
-            hint: "save the model with its weights inside".to_owned(),
-        });
-    }
-    // Bounds the product before anything is allocated by it: no weight is
-    // larger than the file that holds it, bar a constant of few distinct bytes.
-    let n_elements = tensor.dims.iter().try_fold(1_u64, |product, &dim| {
-        product.checked_mul(u64::try_from(dim).ok()?)
-    });
-    match n_elements {
-        Some(n) if n <= u64::from(u32::MAX) => Ok(()),
-        _ => Err(TensorError::invalid(format!(
-            "weight `{name}` has the impossible shape {:?}",
-            tensor.dims
-        ))),
-    }
-}
-
-/// Operators that the importer knows and a host must not run.
-const REFUSED: [(&[&str], &str); 2] = [
-    (
-        &["If", "Loop", "Scan", "LSTM", "GRU", "RNN"],
-        "holds a graph of its own, whose memory cannot be told before it runs",
-    ),
-    (
-        &[
-            "RandomNormal",
-            "RandomNormalLike",
-            "RandomUniform",
-            "RandomUniformLike",
-            "Multinomial",
-            "Bernoulli",
-        ],
-        "draws random numbers, and a verdict must be repeatable",
-    ),
-];
-
-/// Operators that make a value of a shape they are told, and which input tells.
-const SHAPE_MAKERS: [(&str, usize); 3] = [("ConstantOfShape", 0), ("Expand", 1), ("Tile", 1)];
-
-/// The importer computes what does not depend on the inputs while it still
-/// infers shapes, so a shape that the file spells out is checked before.
-// A shape that is itself computed is seen too late; docs/security.md says so.
-fn check_made_shape(node: &NodeProto, graph: &GraphProto) -> Result<(), TensorError> {
-    let Some((_, input)) = SHAPE_MAKERS
-        .iter()
-        .find(|(operator, _)| *operator == node.op_type)
-    else {
-        return Ok(());
-    };
-    let shape = node.input.get(*input).and_then(|name| {
-        let initializer = graph.initializer.iter().find(|tensor| tensor.name == *name);
-        initializer.or_else(|| constant(name, graph))
-    });
-    let n_elements = shape.map_or(Some(1), |shape| {
-        int64s(shape).try_fold(1_u64, |product, size| {
-            product.checked_mul(size.unsigned_abs())
-        })
-    });
-    if n_elements.is_none_or(|n| n > MAX_VALUE_BYTES / 4) {
-        return Err(TensorError::invalid(format!(
-            "node `{}` ({}) makes a value larger than {MAX_VALUE_BYTES} bytes",
-            node.name, node.op_type
-        )));
-    }
-    Ok(())
-}
-
-/// The value of the `Constant` node that makes `name`.
-fn constant<'a>(name: &str, graph: &'a GraphProto) -> Option<&'a TensorProto> {
-    let makes = |node: &&NodeProto| {
-        node.op_type == "Constant" && node.output.iter().any(|output| output == name)
-    };
-    let node = graph.node.iter().find(makes)?;
-    node.attribute
-        .iter()
-        .find_map(|attribute| attribute.t.as_ref())
-}
-
-fn int64s(tensor: &TensorProto) -> impl Iterator<Item = i64> {
-    let (raw, _) = tensor.raw_data.as_chunks::<8>();
-    raw.iter()
-        .map(|bytes| i64::from_le_bytes(*bytes))
-        .chain(tensor.int64_data.iter().copied())
+/// The inputs of a run, in the file's order: those that no weight stands for.
+fn inputs_of(graph: &GraphProto) -> impl Iterator<Item = &str> {
+    let is_weight = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let names = graph.input.iter().map(|input| input.name.as_str());
+    names.filter(move |name| !is_weight(name))
 }
 
 /// Decluttering computes what does not depend on the inputs, so a few bytes of
@@ -286,15 +154,34 @@ fn name_unknown_dimensions(
     Ok(())
 }
 
+/// The importer keeps what is made of sizes as expressions of them; an output of
+/// the graph is numbers.
+fn spell_out_dimensions(model: &mut TypedModel) -> TractResult<()> {
+    let mut outlets = model.output_outlets()?.to_vec();
+    for outlet in &mut outlets {
+        if model.outlet_fact(*outlet)?.datum_type != TDim::datum_type() {
+            continue;
+        }
+        let label = model.outlet_label(*outlet).map(str::to_owned);
+        let name = model.unique_name(format!("{}.numbers", model.node(outlet.node).name));
+        *outlet = model.wire_node(name, cast(i64::datum_type()), &[*outlet])?[0];
+        if let Some(label) = label {
+            model.set_outlet_label(*outlet, label)?;
+        }
+    }
+    model.select_output_outlets(&outlets)
+}
+
 fn port(model: &TypedModel, outlet: OutletId, name: &str) -> Result<Port, TensorError> {
     let fact = model
         .outlet_fact(outlet)
         .map_err(|error| TensorError::invalid(chain(&error)))?;
-    let dtype = dtype_of(fact.datum_type).ok_or_else(|| {
-        TensorError::invalid(format!(
+    let dtype = dtype_of(fact.datum_type).ok_or_else(|| TensorError::InvalidGraph {
+        what: format!(
             "`{name}` holds {:?}, which is no tensor dtype",
             fact.datum_type
-        ))
+        ),
+        hint: "cast it within the model, or leave it out".to_owned(),
     })?;
     let shape = fact
         .shape
