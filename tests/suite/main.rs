@@ -14,6 +14,7 @@ mod images;
 mod limits;
 mod loading;
 mod models;
+mod operators;
 mod policy;
 mod spam_text;
 mod street;

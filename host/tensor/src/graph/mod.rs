@@ -6,6 +6,7 @@
 
 mod bind;
 mod check;
+mod declutter;
 mod fixed;
 mod footprint;
 mod operators;
@@ -18,6 +19,7 @@ use sha2::Digest as _;
 use tract_onnx::prelude::TypedModel;
 
 pub(crate) use bind::Binding;
+pub(crate) use declutter::declutter;
 pub use fixed::Fixed;
 use footprint::Footprint;
 pub(crate) use read::{chain, dtype_of, panic_message};

@@ -8,6 +8,7 @@ use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
 use super::check::check;
+use super::declutter::declutter;
 use super::fixed::{Fixed, fix};
 use super::operators::importer;
 use super::proto::normalise;
@@ -56,9 +57,7 @@ fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
         .map_err(|error| TensorError::invalid(chain(&error)))?;
     spell_out_dimensions(&mut model).map_err(|error| TensorError::invalid(chain(&error)))?;
     check_sizes(&model)?;
-    let model = model
-        .into_decluttered()
-        .map_err(|error| TensorError::invalid(chain(&error)))?;
+    declutter(&mut model).map_err(|error| TensorError::invalid(chain(&error)))?;
     let graph = proto.graph.as_ref().expect("checked above");
     let outlets = model
         .input_outlets()

@@ -1,5 +1,6 @@
 //! The CPU as a device: tract's optimised plan, on threads of its own.
 
+mod gather;
 mod session;
 
 use std::any::Any;

@@ -10,8 +10,9 @@ use tract_onnx::prelude as tract;
 use tract_onnx::prelude::IntoTValue as _;
 use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
+use super::gather::check_indices;
 use super::{CpuStorage, answer_of, overloaded};
-use crate::graph::{Binding, dtype_of, panic_message};
+use crate::graph::{Binding, declutter, dtype_of, panic_message};
 use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError, Workers};
 
 type Plan = Arc<tract::TypedRunnableModel>;
@@ -31,11 +32,12 @@ impl std::fmt::Debug for CpuSession {
 
 impl CpuSession {
     pub(super) fn new(graph: Arc<Graph>, workers: Arc<Workers>) -> Result<Self, TensorError> {
-        let model = graph.model().clone();
-        let plan = catch_unwind(AssertUnwindSafe(|| {
-            model
-                .into_optimized()
-                .and_then(tract::IntoRunnable::into_runnable)
+        let mut model = graph.model().clone();
+        let plan = catch_unwind(AssertUnwindSafe(move || {
+            declutter(&mut model)?;
+            model.optimize()?;
+            check_indices(&mut model);
+            tract::IntoRunnable::into_runnable(model)
         }));
         let plan = plan
             .map_err(|panic| TensorError::invalid(panic_message(panic.as_ref())))?

@@ -151,23 +151,16 @@ impl Expansion for Attention {
         for output in outputs {
             s.equals(&inputs[0].datum_type, &output.datum_type)?;
         }
-        let dims = move |s: &mut Solver<'r>, past: Option<TDim>| {
-            s.given_3(
-                &inputs[0].shape,
-                &inputs[1].shape,
-                &inputs[2].shape,
-                move |s, q, k, v| {
-                    let shapes = self.shapes([&q, &k, &v], past.as_ref())?;
-                    for (at, shape) in self.output_shapes(&shapes, q.len()) {
-                        s.equals(&outputs[at].shape, shape)?;
-                    }
-                    Ok(())
-                },
-            )
+        let mask = self.mask;
+        let shaped = move |s: &mut Solver<'r>, past: Option<TDim>| match mask {
+            None => self.rule_shapes(s, inputs, outputs, past, None),
+            Some(mask) => s.given(&inputs[mask].shape, move |s, mask| {
+                self.rule_shapes(s, inputs, outputs, past.clone(), Some(mask))
+            }),
         };
         match self.past_key {
-            Some(past) => s.given(&inputs[past].shape[2], move |s, past| dims(s, Some(past))),
-            None => dims(s, None),
+            None => shaped(s, None),
+            Some(past) => s.given(&inputs[past].shape[2], move |s, past| shaped(s, Some(past))),
         }
     }
 
@@ -246,6 +239,36 @@ impl Expansion for Attention {
 }
 
 impl Attention {
+    /// A mask whose sizes are others by name may yet fit in every run; then the
+    /// shapes are told when the nodes are wired.
+    fn rule_shapes<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+        past: Option<TDim>,
+        mask: Option<TVec<TDim>>,
+    ) -> InferenceResult {
+        let [q, k, v] = [0, 1, 2].map(|at: usize| &inputs[at].shape);
+        s.given_3(q, k, v, move |s, q, k, v| {
+            let shapes = self.shapes([&q, &k, &v], past.as_ref())?;
+            let scores = [&shapes.q[0], &shapes.q[1], &shapes.q[2], &shapes.k[2]];
+            let fits = |mask: &TVec<TDim>| {
+                let pairs = mask.iter().rev().zip(scores.into_iter().rev());
+                // The last may be shorter, and is padded.
+                let mut pairs = pairs.skip(1);
+                pairs.all(|(dim, wanted)| dim.is_one() || dim == wanted)
+            };
+            if !mask.as_ref().is_none_or(fits) {
+                return s.equals(&outputs[0].rank, q.len() as i64);
+            }
+            for (at, shape) in self.output_shapes(&shapes, q.len()) {
+                s.equals(&outputs[at].shape, shape)?;
+            }
+            Ok(())
+        })
+    }
+
     /// `[batch, rows, hidden]` as `[batch, heads, rows, size]`.
     fn wire_heads(
         &self,

@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::cast;
-use tract_onnx::tract_core::ops::change_axes::wire_with_rank_broadcast;
+use tract_onnx::tract_core::ops::change_axes::wire_rank_broadcast;
 use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_hir::internal::*;
 
@@ -64,10 +64,10 @@ impl<'a> Wiring<'a> {
         operator: impl Into<Box<dyn TypedOp>>,
         inputs: &[OutletId],
     ) -> TractResult<OutletId> {
+        let operator = operator.into();
+        self.check_size(operator.as_ref(), inputs)?;
         let name = self.name(what);
-        let wired = self.model.wire_node(name, operator, inputs)?[0];
-        self.check_size(wired)?;
-        Ok(wired)
+        Ok(self.model.wire_node(name, operator, inputs)?[0])
     }
 
     /// One node whose inputs broadcast to one another's ranks.
@@ -78,10 +78,8 @@ impl<'a> Wiring<'a> {
         inputs: &[OutletId],
     ) -> TractResult<OutletId> {
         let name = self.name(what);
-        let operator = operator.into();
-        let wired = wire_with_rank_broadcast(name, self.model, operator, inputs)?[0];
-        self.check_size(wired)?;
-        Ok(wired)
+        let inputs = wire_rank_broadcast(name, self.model, inputs)?;
+        self.node(what, operator, &inputs)
     }
 
     /// `a` compared with `b`: a bool for each element.
@@ -155,22 +153,25 @@ impl<'a> Wiring<'a> {
         self.node(what, operator, &[value])
     }
 
-    // The importer computes what does not depend on the inputs while it still
-    // wires, so a size that a few bytes of file ask for is checked here.
-    fn check_size(&self, value: OutletId) -> TractResult<()> {
-        let fact = self.model.outlet_fact(value)?;
-        let element = fact.datum_type.size_of() as u64;
-        let bytes = fact.shape.iter().try_fold(element, |bytes, dim| {
-            // Symbolic: bounded run by run.
-            let size = dim.to_i64().unwrap_or(1);
-            bytes.checked_mul(u64::try_from(size).ok()?)
-        });
-        ensure!(
-            bytes.is_some_and(|bytes| bytes <= MAX_VALUE_BYTES),
-            "`{}` makes a value of shape {:?}, larger than {MAX_VALUE_BYTES} bytes",
-            self.prefix,
-            fact.shape
-        );
+    // What does not depend on the inputs is computed as it is wired, so a size
+    // that a few bytes of file ask for is checked before.
+    fn check_size(&self, operator: &dyn TypedOp, inputs: &[OutletId]) -> TractResult<()> {
+        let facts = inputs.iter().map(|input| self.model.outlet_fact(*input));
+        let facts: TVec<&TypedFact> = facts.collect::<TractResult<_>>()?;
+        for fact in operator.output_facts(&facts)? {
+            let element = fact.datum_type.size_of() as u64;
+            let bytes = fact.shape.iter().try_fold(element, |bytes, dim| {
+                // Symbolic: bounded run by run.
+                let size = dim.to_i64().unwrap_or(1);
+                bytes.checked_mul(u64::try_from(size).ok()?)
+            });
+            ensure!(
+                bytes.is_some_and(|bytes| bytes <= MAX_VALUE_BYTES),
+                "`{}` makes a value of shape {:?}, larger than {MAX_VALUE_BYTES} bytes",
+                self.prefix,
+                fact.shape
+            );
+        }
         Ok(())
     }
 }

@@ -1,0 +1,108 @@
+//! ONNX's own tests on the CPU, where they are at hand: each passes, or is listed in
+//! `tests/cases/onnx.toml` with the reason.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped says so, and why"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Deserialize;
+use trommel_conformance::{Kind, Outcome, Status, Target, list, run};
+
+const ARCHIVE: &str = "../shared/conformance/onnx-node-tests/onnx-tests-dev.tar.xz";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    n_pass: usize,
+    miss: Vec<Miss>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Miss {
+    /// For who reads the list.
+    #[serde(rename = "why")]
+    _why: String,
+    status: String,
+    says: String,
+    tests: Vec<String>,
+}
+
+/// The archive's tests, unpacked, or why they cannot be had.
+fn unpacked() -> Result<tempfile::TempDir, String> {
+    let archive = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(ARCHIVE);
+    if !archive.is_file() {
+        return Err(format!("there is no {ARCHIVE}"));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let tar = Command::new("tar")
+        .arg("-xJf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(folder.path())
+        .output();
+    match tar {
+        Ok(said) if said.status.success() => Ok(folder),
+        Ok(said) => Err(String::from_utf8_lossy(&said.stderr).into_owned()),
+        Err(error) => Err(format!("tar cannot start: {error}")),
+    }
+}
+
+fn outcomes(folder: &tempfile::TempDir) -> Vec<Outcome> {
+    let target = Target::new(Kind::Cpu).expect("a CPU");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let tests = list(folder.path()).expect("tests");
+    let outcomes = tests
+        .iter()
+        .map(|test| runtime.block_on(run(test, &target)));
+    outcomes
+        .collect::<Result<_, _>>()
+        .expect("files that can be read")
+}
+
+#[test]
+fn every_onnx_test_passes_or_is_listed_with_its_reason() {
+    let folder = match unpacked() {
+        Ok(folder) => folder,
+        Err(why) => {
+            eprintln!("SKIPPED ONNX's tests: {why}");
+            return;
+        }
+    };
+    let listed: Listed = toml::from_str(include_str!("../../cases/onnx.toml")).expect("a list");
+    let mut misses = BTreeMap::new();
+    for miss in &listed.miss {
+        misses.extend(miss.tests.iter().map(|test| (test.clone(), miss)));
+    }
+    let mut n_pass = 0;
+    let mut unexpected = Vec::new();
+    for outcome in outcomes(&folder) {
+        let test = format!("{}/{}", outcome.suite, outcome.name);
+        let is_as_listed = match (misses.remove(&test), outcome.status) {
+            (None, status) => status == Status::Pass,
+            (Some(miss), status) => {
+                miss.status == status.to_string() && outcome.reason.contains(&miss.says)
+            }
+        };
+        n_pass += usize::from(outcome.status == Status::Pass);
+        if !is_as_listed {
+            unexpected.push(format!("{test}: {} {}", outcome.status, outcome.reason));
+        }
+    }
+    unexpected.extend(
+        misses
+            .into_keys()
+            .map(|test| format!("{test}: is not there")),
+    );
+    assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
+    assert_eq!(n_pass, listed.n_pass, "n_pass in tests/cases/onnx.toml");
+}
