@@ -96,9 +96,10 @@ fn recipe(name: &str, data: Option<&Path>, out: &Path) -> Result<(), String> {
 /// Passes its arguments on. Standard output is the runner's alone, for it may be
 /// read by a program.
 fn conformance(arguments: &[&str]) -> Result<(), String> {
-    let mut runner = building("trommel-conformance");
-    runner.arg("--quiet");
-    for command in [&mut runner, built("trommel-conformance")?.args(arguments)] {
+    for command in [
+        &mut building("trommel-conformance"),
+        built("trommel-conformance")?.args(arguments),
+    ] {
         let status = command
             .status()
             .map_err(|error| format!("onnx-conformance: cannot start: {error}"))?;

@@ -51,3 +51,23 @@ fn normalise_tensor(tensor: &mut TensorProto) {
         tensor.raw_data.extend(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsigned_integers_are_spelled_out_as_bytes() {
+        let tensor = |data_type: DataType| TensorProto {
+            data_type: data_type as i32,
+            uint64_data: vec![1, u64::from(u32::MAX)],
+            ..TensorProto::default()
+        };
+        let [mut narrow, mut wide] = [DataType::Uint32, DataType::Uint64].map(tensor);
+        normalise_tensor(&mut narrow);
+        normalise_tensor(&mut wide);
+        assert_eq!(narrow.raw_data, [1, 0, 0, 0, 255, 255, 255, 255]);
+        assert_eq!(wide.raw_data.len(), 16);
+        assert!(narrow.uint64_data.is_empty() && wide.uint64_data.is_empty());
+    }
+}

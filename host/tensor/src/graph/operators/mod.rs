@@ -8,9 +8,11 @@
 mod attention;
 mod batch_normalization;
 mod extremes;
+mod legacy;
 mod one_hot;
 mod pad;
 mod quantize;
+mod range;
 mod resize;
 mod term_frequency;
 mod wiring;
@@ -40,10 +42,14 @@ pub(super) fn importer() -> tract_onnx::Onnx {
         batch_normalization::batch_normalization,
     );
     register.insert("DequantizeLinear", quantize::dequantize);
+    for operator in legacy::OPERATORS {
+        register.insert(operator, legacy::aligned);
+    }
     register.insert("OneHot", one_hot::one_hot);
     register.insert("Pad", pad::pad);
     register.insert("QLinearMatMul", quantize::matmul);
     register.insert("QuantizeLinear", quantize::quantize);
+    register.insert("Range", range::range);
     register.insert("ReduceMax", extremes::extreme);
     register.insert("ReduceMin", extremes::extreme);
     register.insert("TfIdfVectorizer", term_frequency::term_frequency);
