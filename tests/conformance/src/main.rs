@@ -12,15 +12,18 @@ use serde_json::json;
 use trommel_conformance::{Kind, Outcome, Status, Target, holds_suites, list, run};
 
 const USAGE: &str = "\
-usage: trommel-conformance DIR [--device cpu|gpu] [--json]
+usage: trommel-conformance DIR [--device cpu|gpu] [--checked-shaders] [--json]
 
   DIR       the unpacked tests: folders node, simple, pytorch-operator, light
   --device  where they run; cpu unless said otherwise
+  --checked-shaders
+            shaders check their own indices too
   --json    the outcome of every test on standard output, and nothing else there";
 
 struct Arguments {
     folder: PathBuf,
     device: Kind,
+    checked_shaders: bool,
     json: bool,
 }
 
@@ -36,10 +39,12 @@ fn main() -> ExitCode {
 
 impl Arguments {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut folder, mut device, mut json) = (None, Kind::Cpu, false);
+        let (mut folder, mut device) = (None, Kind::Cpu);
+        let (mut checked_shaders, mut json) = (false, false);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--json" => json = true,
+                "--checked-shaders" => checked_shaders = true,
                 "--device" => device = arguments.next().ok_or(USAGE)?.parse()?,
                 option if option.starts_with('-') => return Err(USAGE.to_owned()),
                 _ if folder.is_some() => return Err(USAGE.to_owned()),
@@ -49,6 +54,7 @@ impl Arguments {
         Ok(Self {
             folder: folder.ok_or(USAGE)?,
             device,
+            checked_shaders,
             json,
         })
     }
@@ -61,7 +67,7 @@ fn conform(arguments: &Arguments) -> Result<(), String> {
             "{folder} holds no suite of tests; name the folder that the archive unpacks to"
         ));
     }
-    let target = Target::new(arguments.device)?;
+    let target = Target::new(arguments.device, arguments.checked_shaders)?;
     // What panics is caught and answered as an error; it is a test's reason then.
     std::panic::set_hook(Box::new(|_| {}));
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use trommel_tensor::{CpuDevice, CpuOptions, Device, Graph};
+use trommel_tensor::{AdapterChoice, CpuDevice, CpuOptions, Device, GpuDevice, GpuOptions, Graph};
 
 /// A device by its name on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,37 +41,44 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone)]
 pub struct Target {
     pub(crate) device: Arc<dyn Device>,
-    kind: Kind,
+    /// The same device, where it is a GPU.
+    gpu: Option<Arc<GpuDevice>>,
 }
 
 impl Target {
-    /// Starts the device. Says why when there is none.
-    pub fn new(kind: Kind) -> Result<Self, String> {
-        Ok(Self {
-            device: device(kind)?,
-            kind,
-        })
+    /// Starts the device; of GPUs the best there is, which may be software. Shaders check
+    /// themselves where `checked_shaders` says so. Says why when there is none.
+    pub fn new(kind: Kind, checked_shaders: bool) -> Result<Self, String> {
+        match kind {
+            Kind::Cpu => {
+                let device = CpuDevice::new(&CpuOptions::default());
+                Ok(Self {
+                    device: Arc::new(device.map_err(|error| error.to_string())?),
+                    gpu: None,
+                })
+            }
+            Kind::Gpu => {
+                let device = GpuDevice::new(GpuOptions {
+                    adapter: AdapterChoice::Any,
+                    checked_shaders,
+                    // Software computes a large model in its own time.
+                    timeout: Duration::from_secs(300),
+                    ..GpuOptions::default()
+                });
+                let device = Arc::new(device.map_err(|error| error.to_string())?);
+                Ok(Self {
+                    device: device.clone(),
+                    gpu: Some(device),
+                })
+            }
+        }
     }
 
     /// Why the device does not claim this graph, where it does not. A device that
     /// would hand such a graph to another is not what is tested.
-    pub(crate) fn covers(&self, _graph: &Graph) -> Result<(), String> {
-        match self.kind {
-            // It claims every graph that could be read.
-            Kind::Cpu => Ok(()),
-            Kind::Gpu => Err(NO_GPU.to_owned()),
-        }
-    }
-}
-
-const NO_GPU: &str = "this build has no GPU device";
-
-fn device(kind: Kind) -> Result<Arc<dyn Device>, String> {
-    match kind {
-        Kind::Cpu => {
-            let device = CpuDevice::new(&CpuOptions::default());
-            Ok(Arc::new(device.map_err(|error| error.to_string())?))
-        }
-        Kind::Gpu => Err(NO_GPU.to_owned()),
+    pub(crate) fn covers(&self, graph: &Graph) -> Result<(), String> {
+        // The CPU claims every graph that could be read.
+        let why = self.gpu.as_ref().and_then(|gpu| gpu.uncovered(graph));
+        why.map_or(Ok(()), Err)
     }
 }

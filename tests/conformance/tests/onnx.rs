@@ -56,7 +56,7 @@ fn unpacked() -> Result<tempfile::TempDir, String> {
 }
 
 fn outcomes(folder: &tempfile::TempDir) -> Vec<Outcome> {
-    let target = Target::new(Kind::Cpu).expect("a CPU");
+    let target = Target::new(Kind::Cpu, true).expect("a CPU");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");

@@ -13,6 +13,7 @@ mod print;
 mod steps;
 pub(crate) mod view;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub(crate) use map::{Function1, Function2, Map, Node, Source};
@@ -24,6 +25,7 @@ pub(crate) use view::View;
 
 use tract_onnx::prelude::SymbolValues;
 
+use crate::graph::panic_message;
 use crate::{Graph, TensorError};
 
 /// What a device must hold for a plan, and what it can bind.
@@ -137,10 +139,21 @@ impl Plan {
         sizes: &SymbolValues,
         bounds: &Bounds,
     ) -> Result<Self, Uncovered> {
-        let mut plan = lower::lower(graph, sizes, bounds)?;
-        fuse::fuse(&mut plan, bounds);
-        arena::place(&mut plan, bounds)?;
-        Ok(plan)
+        let plan = || {
+            let mut plan = lower::lower(graph, sizes, bounds)?;
+            fuse::fuse(&mut plan, bounds);
+            arena::place(&mut plan, bounds)?;
+            Ok(plan)
+        };
+        // A graph comes from a plugin: one that we did not think of runs on the CPU, and
+        // ends no process.
+        catch_unwind(AssertUnwindSafe(plan)).unwrap_or_else(|panic| {
+            Err(Uncovered {
+                node: String::new(),
+                operator: "the whole model".to_owned(),
+                why: format!("planning gave up: {}", panic_message(panic.as_ref())),
+            })
+        })
     }
 
     /// Plans a graph for a size that any symbol may have, to see whether it can be.

@@ -75,8 +75,12 @@ impl View {
         self
     }
 
-    /// Repeated along dimensions of size 1 until it has `shape`, of the same rank.
+    /// Repeated along dimensions of size 1, and along those that it lacks in front, until
+    /// it has `shape`.
     pub(crate) fn broadcast(mut self, shape: &[usize]) -> Self {
+        while self.shape.len() < shape.len() {
+            self = self.with_axis(0);
+        }
         for (axis, &size) in shape.iter().enumerate() {
             if self.shape[axis] != size {
                 self.strides[axis] = 0;

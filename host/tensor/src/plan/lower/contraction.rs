@@ -180,7 +180,7 @@ fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
     let spec = &conv.pool_spec;
     let format = spec.data_format;
-    let (sizes, input) = spatial(to, node, spec, input, &shape)?;
+    let (sizes, input) = spatial(node, spec, input, &shape)?;
     let groups = conv.group;
     let (n_out, n_in) = (kernel.shape[0], kernel.shape[1]);
     let split = |view: View, axis: usize, into: usize| {

@@ -8,7 +8,9 @@ use tract_onnx::tract_core::ops::array::{
 };
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::nn::{NearestUpsample, Resize as TractResize};
+use tract_onnx::tract_core::ops::nn::resize::{AxisPlan, plan_axis};
+use tract_onnx::tract_core::ops::nn::{Interpolator, NearestUpsample, Resize as TractResize};
+use tract_onnx_opl::resize::{AspectRatio, CoordTransform, Nearest, Resize as OnnxResize};
 
 use super::{Lowering, uncovered};
 use crate::plan::{
@@ -119,7 +121,12 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
         return Ok(Some(view));
     }
     if let Some(resize) = node.op_as::<TractResize>() {
-        return self::resize(to, node, resize, &shape?).map(Some);
+        let given = resize.optional_scales_input;
+        let plan = |scale, old, new| resize.plan_axis(scale, old, new);
+        return self::resize(to, node, given, &plan, &shape?).map(Some);
+    }
+    if let Some(resize) = node.op_as::<OnnxResize>() {
+        return onnx_resize(to, node, resize, &shape?).map(Some);
     }
     Ok(None)
 }
@@ -225,13 +232,13 @@ fn pad(
 fn resize(
     to: &mut Lowering<'_>,
     node: &TypedNode,
-    resize: &TractResize,
+    given: Option<usize>,
+    plan: &dyn Fn(f32, usize, usize) -> AxisPlan,
     shape: &[usize],
 ) -> Result<View, Uncovered> {
     let mut view = to.read(node, 0)?;
     to.f32_only(node, &view)?;
-    let given = resize
-        .optional_scales_input
+    let given = given
         .and_then(|input| to.constant(node, input))
         .filter(|scales| scales.len() == shape.len() && scales.datum_type() == DatumType::F32);
     let given: Option<Vec<f32>> = given.map(|scales| {
@@ -253,7 +260,7 @@ fn resize(
         if old == 0 || new == 0 {
             return Err(uncovered(node, "an empty value is not resized"));
         }
-        let plan = resize.plan_axis(scale, old, new);
+        let plan = plan(scale, old, new);
         if plan.extrapolated.contains(&true) {
             return Err(uncovered(node, "it extrapolates"));
         }
@@ -278,4 +285,46 @@ fn resize(
         view = to.step(&node.name, Body::Resize(body), &shape);
     }
     Ok(view)
+}
+
+/// What ONNX's own `Resize` adds for the nearest element: rounding down at a half, and up
+/// always. Its other additions (a region, antialiasing, other cubics) have no kernel.
+fn onnx_resize(
+    to: &mut Lowering<'_>,
+    node: &TypedNode,
+    resize: &OnnxResize,
+    shape: &[usize],
+) -> Result<View, Uncovered> {
+    let simple = !resize.antialias
+        && !resize.exclude_outside
+        && resize.keep_aspect_ratio_policy == AspectRatio::Stretch
+        && resize.interpolator == Interpolator::Nearest;
+    let (CoordTransform::Plain(coordinate), true) = (&resize.coord_transformer, simple) else {
+        return Err(uncovered(node, "this kind of resampling has no kernel"));
+    };
+    // Scales for some axes only are told by the sizes, which agree where they are whole.
+    let all = resize.axes.is_none();
+    let given = resize.optional_scales_input.filter(|_| all);
+    if given.is_none()
+        && resize.optional_scales_input.is_some_and(|input| {
+            to.constant(node, input)
+                .is_some_and(|scales| scales.len() > 0)
+        })
+    {
+        return Err(uncovered(node, "scales of some axes have no kernel"));
+    }
+    let prefers_right = |ratio: f32| match resize.nearest {
+        Nearest::Floor => false,
+        Nearest::Ceil => true,
+        Nearest::RoundPreferFloor => ratio > 0.5,
+        Nearest::RoundPreferCeil => ratio >= 0.5,
+    };
+    let plan = |scale, old, new| {
+        let place = |x| Some(coordinate.transform(x, scale, old, new));
+        plan_axis(old, new, 2, false, place, |ratio, taps| {
+            let right = ratio == 1.0 || prefers_right(ratio);
+            taps.copy_from_slice(&[f32::from(u8::from(!right)), f32::from(u8::from(right))]);
+        })
+    };
+    self::resize(to, node, given, &plan, shape)
 }

@@ -17,6 +17,17 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
         }
         (&pool.pool_spec, PoolKind::Max)
     } else if let Some(pool) = node.op_as::<SumPool>() {
+        // The last window may reach beyond the padding, and who counts what there differs.
+        let beyond = matches!(
+            pool.pool_spec.padding,
+            PaddingSpec::ExplicitOnnxPool(_, _, true)
+        );
+        if beyond && pool.normalize && pool.count_include_pad {
+            return Err(uncovered(
+                node,
+                "rounding up with counted padding has no kernel",
+            ));
+        }
         let kind = match pool.normalize {
             false => PoolKind::Sum,
             true => PoolKind::Mean {
@@ -30,7 +41,7 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
     let input = to.read(node, 0)?;
     to.f32_only(node, &input)?;
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
-    let (spatial, input) = spatial(to, node, spec, input, &shape)?;
+    let (spatial, input) = spatial(node, spec, input, &shape)?;
     let own = row_major(&shape);
     let first = usize::from(spec.data_format.has_n());
     let image = if first == 1 { own[0] } else { 0 };
@@ -49,13 +60,11 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
 
 /// The spatial dimensions, and the input as `[image, channel, spatial…]`.
 pub(super) fn spatial(
-    to: &Lowering<'_>,
     node: &TypedNode,
     spec: &PoolSpec,
     input: View,
     shape: &[usize],
 ) -> Result<(Vec<Spatial>, View), Uncovered> {
-    let _ = to;
     let format = spec.data_format;
     let input = if format.has_n() {
         input
