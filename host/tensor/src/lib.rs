@@ -11,6 +11,7 @@ pub mod device;
 mod error;
 mod graph;
 mod kernels;
+mod patience;
 mod plan;
 pub mod preprocess;
 mod shape;

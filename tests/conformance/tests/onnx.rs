@@ -1,5 +1,6 @@
-//! ONNX's own tests on the CPU, where they are at hand: each passes, or is listed in
-//! `tests/cases/onnx.toml` with the reason.
+//! ONNX's own tests, where they are at hand. On the CPU each passes, or is listed in
+//! `tests/cases/onnx.toml` with the reason; on a GPU nothing that the plan claims fails
+//! unless the CPU is listed to fail on it too.
 
 #![expect(
     clippy::print_stderr,
@@ -19,6 +20,7 @@ const ARCHIVE: &str = "../shared/conformance/onnx-node-tests/onnx-tests-dev.tar.
 #[serde(deny_unknown_fields)]
 struct Listed {
     n_pass: usize,
+    n_pass_on_a_gpu: usize,
     miss: Vec<Miss>,
 }
 
@@ -55,15 +57,12 @@ fn unpacked() -> Result<tempfile::TempDir, String> {
     }
 }
 
-fn outcomes(folder: &tempfile::TempDir) -> Vec<Outcome> {
-    let target = Target::new(Kind::Cpu, true).expect("a CPU");
+fn outcomes(folder: &tempfile::TempDir, target: &Target) -> Vec<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
     let tests = list(folder.path()).expect("tests");
-    let outcomes = tests
-        .iter()
-        .map(|test| runtime.block_on(run(test, &target)));
+    let outcomes = tests.iter().map(|test| runtime.block_on(run(test, target)));
     outcomes
         .collect::<Result<_, _>>()
         .expect("files that can be read")
@@ -85,7 +84,8 @@ fn every_onnx_test_passes_or_is_listed_with_its_reason() {
     }
     let mut n_pass = 0;
     let mut unexpected = Vec::new();
-    for outcome in outcomes(&folder) {
+    let target = Target::new(Kind::Cpu, true).expect("a CPU");
+    for outcome in outcomes(&folder, &target) {
         let test = format!("{}/{}", outcome.suite, outcome.name);
         let is_as_listed = match (misses.remove(&test), outcome.status) {
             (None, status) => status == Status::Pass,
@@ -105,4 +105,42 @@ fn every_onnx_test_passes_or_is_listed_with_its_reason() {
     );
     assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
     assert_eq!(n_pass, listed.n_pass, "n_pass in tests/cases/onnx.toml");
+}
+
+#[test]
+fn nothing_that_a_plan_claims_fails_on_a_gpu() {
+    let folder = match unpacked() {
+        Ok(folder) => folder,
+        Err(why) => {
+            eprintln!("SKIPPED ONNX's tests: {why}");
+            return;
+        }
+    };
+    let listed: Listed = toml::from_str(include_str!("../../cases/onnx.toml")).expect("a list");
+    let fails = listed.miss.iter().filter(|miss| miss.status == "fail");
+    let fails: Vec<&String> = fails.flat_map(|miss| &miss.tests).collect();
+    for checked_shaders in [true, false] {
+        let target = match Target::new(Kind::Gpu, checked_shaders) {
+            Ok(target) => target,
+            Err(why) => {
+                let required = std::env::var_os("TROMMEL_GPU_REQUIRED").is_some();
+                assert!(!required, "TROMMEL_GPU_REQUIRED is set: {why}");
+                eprintln!("SKIPPED ONNX's tests on a GPU: {why}");
+                return;
+            }
+        };
+        let outcomes = outcomes(&folder, &target);
+        let failed = outcomes.iter().filter(|it| it.status == Status::Fail);
+        let failed: Vec<String> = failed
+            .map(|it| (format!("{}/{}", it.suite, it.name), &it.reason))
+            .filter(|(test, _)| !fails.contains(&test))
+            .map(|(test, reason)| format!("{test}: {reason}"))
+            .collect();
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+        let n_pass = outcomes
+            .iter()
+            .filter(|it| it.status == Status::Pass)
+            .count();
+        assert_eq!(n_pass, listed.n_pass_on_a_gpu, "in tests/cases/onnx.toml");
+    }
 }

@@ -8,9 +8,15 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::optim::Optimizer;
 
-/// Declutters `model` as tract does, but for that pass.
+/// Rewrites for each node at most. An honest model takes a few; some rewrites undo each
+/// other for ever (an `Expand` before a `MatMul`, for one), and a model comes from a plugin.
+const REWRITES_PER_NODE: usize = 50;
+
+/// Declutters `model` as tract does, but for that pass. A model that takes more rewrites
+/// than any honest one stays as it is then, which is right, if larger than it could be.
 pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
-    optimizer().optimize(model)
+    let n_rewrites = REWRITES_PER_NODE * (model.nodes().len() + 10);
+    optimizer().stopping_at(n_rewrites).optimize(model)
 }
 
 fn optimizer() -> Optimizer {

@@ -1,7 +1,5 @@
 //! ONNX bytes to a typed, decluttered model.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cast::cast;
@@ -12,6 +10,7 @@ use super::declutter::declutter;
 use super::fixed::{Fixed, fix};
 use super::operators::importer;
 use super::proto::normalise;
+use crate::patience::{self, within};
 use crate::{Dimension, Dtype, Port, TensorError};
 
 /// Bytes of the largest value in a model, whatever the batch.
@@ -25,15 +24,11 @@ pub(super) struct Model {
 }
 
 /// Reads and checks a model. Whatever the file holds, the answer is a model or
-/// an error: a panic inside the importer becomes one too.
+/// an error: a panic inside the importer becomes one too, and so does one that never ends.
 pub(super) fn read(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
-    let read = catch_unwind(AssertUnwindSafe(|| read_trusting(file, fixed)));
-    read.unwrap_or_else(|panic| {
-        let what = panic_message(panic.as_ref());
-        Err(TensorError::invalid(format!(
-            "the importer gave up: {what}"
-        )))
-    })
+    let (file, fixed) = (file.to_vec(), fixed.to_vec());
+    let read = move || read_trusting(&file, &fixed);
+    within(patience::LIMIT, "the importer", read)?
 }
 
 fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {

@@ -32,13 +32,19 @@ pub(super) fn write(text: &mut Text<'_>, name: &str, map: &Map, carried: Option<
         let power = include_str!("power.wgsl").replace("power(", &format!("{name}_power("));
         text.line(power);
     }
-    let widens = |(node, element): &(Node, Element)| {
-        let from = |at: &usize| map.nodes[*at].1 == Element::F32;
-        matches!(node, Node::Cast(at) if from(at)) && *element == Element::I64
+    let casts = |from: Element, to: Element| {
+        let is_from = |at: usize| map.nodes[at].1 == from;
+        let mut nodes = map.nodes.iter();
+        nodes
+            .any(|(node, element)| matches!(node, Node::Cast(at) if is_from(*at)) && *element == to)
     };
-    if map.nodes.iter().any(widens) {
+    if casts(Element::F32, Element::I64) {
         let widened = include_str!("widened.wgsl").replace("widened(", &format!("{name}_widened("));
         text.line(widened);
+    }
+    if casts(Element::I64, Element::F32) {
+        let narrowed = include_str!("narrowed.wgsl");
+        text.line(narrowed.replace("narrowed(", &format!("{name}_narrowed(")));
     }
     let argument = carried.map_or(String::new(), |carried| format!(", it: {carried}"));
     text.line(format_args!(
@@ -147,9 +153,7 @@ fn combine(name: &str, function: Function2, a: &str, b: &str, element: Element) 
 
 fn cast(name: &str, x: &str, from: Element, to: Element) -> String {
     match (from, to) {
-        (Element::I64, Element::F32) => {
-            format!("(f32(bitcast<i32>({x}.y)) * 4294967296.0 + f32({x}.x))")
-        }
+        (Element::I64, Element::F32) => format!("{name}_narrowed({x})"),
         (Element::I64, Element::I32) => format!("bitcast<i32>({x}.x)"),
         (Element::I64, Element::Bool) => format!("any({x} != vec2<u32>())"),
         (Element::I32, Element::I64) => {

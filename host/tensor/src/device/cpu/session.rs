@@ -13,6 +13,7 @@ use tract_onnx::tract_core::internal::IntoArcTensor as _;
 use super::gather::check_indices;
 use super::{CpuStorage, answer_of, overloaded};
 use crate::graph::{Binding, declutter, dtype_of, panic_message};
+use crate::patience::{self, within};
 use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError, Workers};
 
 type Plan = Arc<tract::TypedRunnableModel>;
@@ -33,15 +34,13 @@ impl std::fmt::Debug for CpuSession {
 impl CpuSession {
     pub(super) fn new(graph: Arc<Graph>, workers: Arc<Workers>) -> Result<Self, TensorError> {
         let mut model = graph.model().clone();
-        let plan = catch_unwind(AssertUnwindSafe(move || {
+        let plan = within(patience::LIMIT, "making the model ready", move || {
             declutter(&mut model)?;
             model.optimize()?;
             check_indices(&mut model);
             tract::IntoRunnable::into_runnable(model)
-        }));
-        let plan = plan
-            .map_err(|panic| TensorError::invalid(panic_message(panic.as_ref())))?
-            .map_err(|error| TensorError::invalid(crate::graph::chain(&error)))?;
+        })?
+        .map_err(|error| TensorError::invalid(crate::graph::chain(&error)))?;
         Ok(Self {
             graph,
             plan,

@@ -128,7 +128,7 @@ impl Live {
     }
 
     pub(super) fn bounds(&self, options: &GpuOptions) -> Bounds {
-        let binding = u64::from(self.limits.max_storage_buffer_binding_size);
+        let binding = self.limits.max_storage_buffer_binding_size;
         let inputs = self.limits.max_storage_buffers_per_shader_stage - OTHER_BUFFERS;
         Bounds {
             alignment: u64::from(self.limits.min_storage_buffer_offset_alignment),

@@ -89,7 +89,7 @@ impl Session for GpuSession {
             let begun = check_deadline(deadline)
                 .and_then(|()| begin(&graph, &owner, &plans, &binding, &account));
             match begun {
-                Ok(Some(begun)) => begun.submit(account, binding.outputs, answer),
+                Ok(Some(begun)) => begun.submit(&account, &binding.outputs, answer),
                 // The CPU takes it.
                 Ok(None) => drop(answer.send(Ok(None))),
                 Err(error) => drop(answer.send(Err(error))),
@@ -269,7 +269,7 @@ struct Output {
 }
 
 impl Begun {
-    fn submit(self, account: Account, outputs: Vec<usize>, answer: Answer) {
+    fn submit(self, account: &Account, outputs: &[usize], answer: Answer) {
         let Self {
             live,
             shared,
@@ -277,7 +277,7 @@ impl Begun {
             mut commands,
             working,
         } = self;
-        let staged = stage(&live, &prepared, &mut commands, &account, &outputs);
+        let staged = stage(&live, &prepared, &mut commands, account, outputs);
         let (staging, size, outputs) = match staged {
             Ok(staged) => staged,
             Err(error) => return drop(answer.send(Err(error))),

@@ -136,7 +136,7 @@ fn tile(to: &mut Lowering<'_>, node: &TypedNode, shape: &[usize]) -> Result<View
     let input = to.read(node, 0)?;
     let (mut sizes, mut strides) = (Vec::new(), Vec::new());
     for (axis, (&size, &stride)) in input.shape.iter().zip(&input.strides).enumerate() {
-        if size == 0 || shape[axis] % size != 0 {
+        if size == 0 || !shape[axis].is_multiple_of(size) {
             return Err(uncovered(node, "an empty value is not tiled"));
         }
         sizes.extend([shape[axis] / size, size]);

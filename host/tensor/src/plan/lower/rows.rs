@@ -29,13 +29,13 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
 }
 
 /// The view with `axes` last, and the order of its dimensions.
-fn ordered(view: View, axes: &[usize]) -> (View, Vec<usize>) {
+fn ordered(view: &View, axes: &[usize]) -> (View, Vec<usize>) {
     let kept = (0..view.shape.len()).filter(|axis| !axes.contains(axis));
     let order: Vec<usize> = kept.chain(axes.iter().copied()).collect();
     let view = View {
         shape: order.iter().map(|&axis| view.shape[axis]).collect(),
         strides: order.iter().map(|&axis| view.strides[axis]).collect(),
-        ..view
+        ..view.clone()
     };
     (view, order)
 }
@@ -60,7 +60,7 @@ fn reduce(to: &mut Lowering<'_>, node: &TypedNode, op: &TractReduce) -> Result<V
         return Err(uncovered(node, format!("no kernel for {}", input.element)));
     }
     let n_kept = input.shape.len() - op.axes.len();
-    let (input, _) = ordered(input, &op.axes);
+    let (input, _) = ordered(&input, &op.axes);
     if input.shape[n_kept..].contains(&0) {
         return Err(uncovered(node, "nothing is reduced to something"));
     }
@@ -88,7 +88,7 @@ fn row(
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
     let own = row_major(&shape);
     let n_kept = input.shape.len() - axes.len();
-    let (input, order) = ordered(input, axes);
+    let (input, order) = ordered(&input, axes);
     let body = Row {
         input,
         n_kept,
