@@ -388,3 +388,64 @@ fn completions_and_help_are_answers() {
         assert!(ran.out.contains("trommel"), "{arguments:?}");
     }
 }
+
+#[test]
+fn a_gpu_answers_as_the_cpu_does_and_the_command_ends_well() {
+    let text = "You have won! Call 09055512345 now";
+    let on = |device| {
+        let arguments = [
+            "check",
+            "--deadline-ms",
+            "60000",
+            "--device",
+            device,
+            "--text",
+            text,
+        ];
+        trommel(&arguments, "")
+    };
+    let gpu = on("gpu");
+    if gpu.err.contains("there is no GPU") {
+        assert!(
+            std::env::var_os("TROMMEL_GPU_REQUIRED").is_none(),
+            "TROMMEL_GPU_REQUIRED is set: {}",
+            gpu.err
+        );
+        return;
+    }
+    assert_eq!(gpu.code, 0, "{}", gpu.err);
+    assert_eq!(gpu.out, on("cpu").out);
+}
+
+#[test]
+fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
+    let listed = trommel(&["devices"], "");
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    assert!(listed.out.contains("cpu"), "{}", listed.out);
+    for model in ["spam-text", "image-quality"] {
+        let line = listed.out.lines().find(|line| line.starts_with(model));
+        assert!(
+            line.is_some_and(|line| line.ends_with("yes")),
+            "{}",
+            listed.out
+        );
+    }
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../guest-models/spam-text/model.onnx"
+    );
+    let plan = trommel(&["plan", model, "--batch", "8"], "");
+    assert!(
+        plan.out.contains("input %0 = i64 [8, "),
+        "{}{}",
+        plan.out,
+        plan.err
+    );
+    let wrong = trommel(&["plan", model, "--size", "rows=3"], "");
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.err.contains("no dimension is called `rows`"),
+        "{}",
+        wrong.err
+    );
+}

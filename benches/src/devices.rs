@@ -36,8 +36,14 @@ pub fn loaded_devices() -> Vec<(&'static str, Arc<dyn Device>, Load)> {
             Load::Full
         }
     };
-    devices()
-        .into_iter()
+    // Of a device that stands there twice the last counts: a GPU with the shaders that
+    // are used, not those that check themselves.
+    let mut all: Vec<(&str, Arc<dyn Device>)> = Vec::new();
+    for (name, device) in devices() {
+        all.retain(|(known, _)| *known != name);
+        all.push((name, device));
+    }
+    all.into_iter()
         .filter(|(name, _)| is_wanted(name))
         .map(|(name, device)| (name, device, load(name)))
         .collect()

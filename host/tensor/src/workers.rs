@@ -27,6 +27,7 @@ trait Job: Send {
 pub struct Workers {
     queue: Arc<Queue>,
     max_waiting: usize,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 /// The queue holds as much as it may.
@@ -53,15 +54,18 @@ impl Workers {
     /// `max_waiting` pieces of work wait for one. Fails when the system gives no
     /// thread.
     pub fn start(name: &str, n_threads: NonZeroUsize, max_waiting: usize) -> io::Result<Self> {
-        let workers = Self {
+        let mut workers = Self {
             queue: Arc::default(),
             max_waiting,
+            threads: Mutex::default(),
         };
         for index in 0..n_threads.get() {
             let queue = workers.queue.clone();
-            thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name(format!("{name}-{index}"))
                 .spawn(move || queue.work())?;
+            let threads = workers.threads.get_mut();
+            threads.unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(workers)
     }
@@ -78,6 +82,26 @@ impl Workers {
         Ok(answered)
     }
 
+    /// Ends the threads and waits for what they do; what waits is dropped undone. Not
+    /// from one of them.
+    pub fn join(&self) {
+        self.close();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // A job does not panic; one that did has ended too.
+            let _ = thread.join();
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.queue.lock();
+        state.closed = true;
+        let left = std::mem::take(&mut state.jobs);
+        drop(state);
+        self.queue.changed.notify_all();
+        drop(left);
+    }
+
     /// Queues a job, when the queue is not full of wanted ones.
     fn push(&self, job: Box<dyn Job>) -> Result<(), QueueFull> {
         let mut state = self.queue.lock();
@@ -86,7 +110,7 @@ impl Workers {
             state.jobs.retain(|job| job.is_wanted());
         }
         let n_waiting = state.jobs.len();
-        if n_waiting >= self.max_waiting {
+        if n_waiting >= self.max_waiting || state.closed {
             return Err(QueueFull { n_waiting });
         }
         state.jobs.push_back(job);
@@ -117,12 +141,7 @@ impl<T: Send, F: FnOnce() -> T + Send> Job for Task<F, T> {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        let mut state = self.queue.lock();
-        state.closed = true;
-        let left = std::mem::take(&mut state.jobs);
-        drop(state);
-        self.queue.changed.notify_all();
-        drop(left);
+        self.close();
     }
 }
 

@@ -46,7 +46,10 @@ pub fn adapters() -> Vec<AdapterSummary> {
 
 /// The adapter chosen.
 pub(super) fn choose(choice: AdapterChoice) -> Result<wgpu::Adapter, TensorError> {
-    let mut all = found();
+    let mut all = match choice {
+        AdapterChoice::Hardware if !has_hardware() => Vec::new(),
+        _ => found(),
+    };
     let kind = |adapter: &wgpu::Adapter| summary(adapter).kind;
     let at = match choice {
         AdapterChoice::Hardware => all.iter().position(|it| kind(it) != AdapterKind::Software),
@@ -63,6 +66,14 @@ pub(super) fn choose(choice: AdapterChoice) -> Result<wgpu::Adapter, TensorError
         return Err(TensorError::NoAdapter { wanted, known });
     };
     Ok(all.swap_remove(at))
+}
+
+/// Whether there can be hardware at all. Asking the drivers takes tens of milliseconds at
+/// each start, and some of them print when they find none.
+fn has_hardware() -> bool {
+    // What Linux's drivers, NVIDIA's and Windows' subsystem open.
+    let nodes = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
+    !cfg!(target_os = "linux") || nodes.iter().any(|node| std::path::Path::new(node).exists())
 }
 
 fn found() -> Vec<wgpu::Adapter> {

@@ -9,7 +9,7 @@ use std::thread;
 
 use futures_util::FutureExt as _;
 
-use super::adapter::{AdapterSummary, choose, summary};
+use super::adapter::{AdapterKind, AdapterSummary, choose, summary};
 use super::{GpuOptions, internal};
 use crate::TensorError;
 use crate::graph::Digest;
@@ -18,6 +18,9 @@ use crate::plan::{Bounds, Place, Plan};
 
 /// Batches that the GPU has at once: one runs while the next is made ready.
 const IN_FLIGHT: usize = 2;
+
+/// How much longer a run may take in software: it is slow, and no driver hangs in it.
+const SOFTWARE_PATIENCE: u32 = 12;
 
 /// Storage buffers of a step that are no inputs: the output and the word for faults.
 const OTHER_BUFFERS: u32 = 2;
@@ -39,7 +42,9 @@ pub(super) struct Live {
     weights: Mutex<HashMap<Digest, Weak<wgpu::Buffer>>>,
     arena: Mutex<Option<Arc<wgpu::Buffer>>>,
     staging: Mutex<Vec<wgpu::Buffer>>,
-    submitted: mpsc::SyncSender<Submitted>,
+    /// None once it is closed.
+    submitted: Mutex<Option<mpsc::SyncSender<Submitted>>>,
+    waiter: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 struct Submitted {
@@ -97,9 +102,12 @@ impl Live {
         let waiter = Waiter {
             device: device.clone(),
             lost: lost.clone(),
-            timeout: options.timeout,
+            timeout: match summary.kind {
+                AdapterKind::Software => SOFTWARE_PATIENCE * options.timeout,
+                _ => options.timeout,
+            },
         };
-        thread::Builder::new()
+        let waiter = thread::Builder::new()
             .name("trommel-gpu-wait".to_owned())
             .spawn(move || waiter.work(&waiting))
             .map_err(|error| internal(format!("cannot start a thread: {error}")))?;
@@ -115,8 +123,29 @@ impl Live {
             weights: Mutex::default(),
             arena: Mutex::default(),
             staging: Mutex::default(),
-            submitted,
+            submitted: Mutex::new(Some(submitted)),
+            waiter: Mutex::new(Some(waiter)),
         })
+    }
+
+    /// Waits for what was submitted; later submissions fail. Not from the thread that
+    /// waits.
+    pub(super) fn close(&self) {
+        let closed = self
+            .submitted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(closed);
+        let waiter = self
+            .waiter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(waiter) = waiter {
+            // It does not panic; if it did, it has ended too.
+            let _ = waiter.join();
+        }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -212,8 +241,16 @@ impl Live {
 
     /// Submits, and calls `done` once that is over. Waits while two are in flight.
     pub(super) fn submit(&self, commands: wgpu::CommandBuffer, done: Done) {
+        let sender = self
+            .submitted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(sender) = sender else {
+            return done(false);
+        };
         let index = self.queue.submit([commands]);
-        if let Err(mpsc::SendError(submitted)) = self.submitted.send(Submitted { index, done }) {
+        if let Err(mpsc::SendError(submitted)) = sender.send(Submitted { index, done }) {
             (submitted.done)(false);
         }
     }
@@ -231,6 +268,8 @@ impl Live {
         if let Some(pipeline) = known(&pipelines()) {
             return Some(pipeline);
         }
+        // A driver that dies on a kernel takes the process along; the log says on which.
+        tracing::trace!(source = program.source, "compiling a kernel");
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = self.shader(&program.source);
         let storage = |read_only| wgpu::BindingType::Buffer {

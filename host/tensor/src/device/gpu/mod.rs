@@ -38,7 +38,8 @@ pub struct GpuOptions {
     /// and kernels clamp what data says, so it costs speed and finds nothing; tests run
     /// both ways.
     pub checked_shaders: bool,
-    /// How long a run may take on the GPU before the GPU is given up as lost.
+    /// How long a run may take on the GPU before the GPU is given up as lost; on a software
+    /// adapter twelve times as long.
     pub timeout: Duration,
     /// Operations of one launch at most, roughly: running work cannot be interrupted, and
     /// a display or another process waits for it.
@@ -135,6 +136,23 @@ impl GpuDevice {
     }
 }
 
+impl Drop for GpuDevice {
+    /// Waits for the threads: a driver that is unloaded while one of them is in it, as at
+    /// the end of a process, takes the process down.
+    fn drop(&mut self) {
+        self.shared.scheduler.join();
+        let mut state = self
+            .shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let state = std::mem::replace(&mut *state, State::Gone);
+        if let State::Open(live) = state {
+            live.close();
+        }
+    }
+}
+
 impl Shared {
     fn peek(&self) -> Option<Arc<Live>> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -197,6 +215,8 @@ impl Device for GpuDevice {
         let cpu = self.shared.cpu.session(graph)?;
         let session = GpuSession::new(graph.clone(), self.shared.clone(), cpu, uncovered.is_none());
         let session = Arc::new(session);
+        // A graph of one size is made ready now, so that no item waits for it.
+        session.make_ready();
         sessions.retain(|_, weak| weak.strong_count() > 0);
         sessions.insert(digest, Arc::downgrade(&session));
         Ok(session)

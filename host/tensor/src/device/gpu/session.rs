@@ -1,10 +1,11 @@
 //! A graph on the GPU: a plan for each set of sizes it meets.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::oneshot;
+use tract_onnx::prelude::SymbolValues;
 
 use super::live::Live;
 use super::prepared::Prepared;
@@ -13,7 +14,9 @@ use super::{Shared, internal, lost};
 use crate::device::cpu::{CpuStorage, check_deadline};
 use crate::graph::Binding;
 use crate::plan::{Element, Place, Plan};
-use crate::{Account, Charge, Device as _, Dtype, Graph, Run, Session, Tensor, TensorError};
+use crate::{
+    Account, Charge, Device as _, Dimension, Dtype, Graph, Run, Session, Tensor, TensorError,
+};
 
 /// Plans that a session keeps ready; the one used longest ago makes room.
 const MAX_PLANS: usize = 16;
@@ -63,6 +66,39 @@ impl GpuSession {
             cpu,
             covered,
             plans: Arc::default(),
+        }
+    }
+}
+
+impl GpuSession {
+    /// Makes the plan of a graph whose sizes are all fixed, and waits for that.
+    pub(super) fn make_ready(&self) {
+        let mut sizes: Sizes = Vec::new();
+        for port in self.graph.inputs() {
+            let mut shape = Vec::with_capacity(port.shape.len());
+            for dimension in &port.shape {
+                match dimension {
+                    Dimension::Fixed(size) => shape.push(*size),
+                    Dimension::Symbol(_) => return,
+                }
+            }
+            sizes.push(shape);
+        }
+        if !self.covered {
+            return;
+        }
+        let (graph, shared, plans) = (self.graph.clone(), self.shared.clone(), self.plans.clone());
+        let (ended, end) = mpsc::sync_channel::<()>(1);
+        let queued = self.shared.scheduler.submit(move || {
+            if let Some(live) = shared.live() {
+                plan(&graph, &shared, &live, &plans, &graph.sizes_of(1), sizes);
+            }
+            drop(ended);
+        });
+        // Where the queue is full the first run makes it.
+        if let Ok(queued) = queued {
+            let _ = end.recv();
+            drop(queued);
         }
     }
 }
@@ -163,7 +199,9 @@ fn begin(
     let Some(live) = shared.live() else {
         return Ok(None);
     };
-    let Some(prepared) = plan(graph, shared, &live, plans, binding) else {
+    let sizes = binding.inputs.iter().map(|tensor| tensor.shape().to_vec());
+    let sizes: Sizes = sizes.collect();
+    let Some(prepared) = plan(graph, shared, &live, plans, binding.sizes(), sizes) else {
         return Ok(None);
     };
     let working = account.charge(prepared.plan.arena_bytes, 0)?;
@@ -208,13 +246,9 @@ fn plan(
     shared: &Shared,
     live: &Arc<Live>,
     plans: &Mutex<Plans>,
-    binding: &Binding,
+    symbols: &SymbolValues,
+    sizes: Sizes,
 ) -> Option<Arc<Prepared>> {
-    let sizes: Sizes = binding
-        .inputs
-        .iter()
-        .map(|tensor| tensor.shape().to_vec())
-        .collect();
     let mut plans = plans.lock().unwrap_or_else(PoisonError::into_inner);
     if !plans
         .owner
@@ -234,7 +268,7 @@ fn plan(
             return Some(prepared);
         }
     }
-    let made = Plan::new(graph, binding.sizes(), &live.bounds(&shared.options));
+    let made = Plan::new(graph, symbols, &live.bounds(&shared.options));
     let prepared = match made {
         Ok(plan) => Prepared::new(live, plan, &shared.options),
         Err(why) => {
