@@ -4,44 +4,25 @@
 
 use std::sync::Arc;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, NodeProto};
-use trommel_tensor::{
-    Account, Device, Dtype, GpuDevice, Graph, Run, Session, Tensor, TensorError, Weights,
-};
-use trommel_tests::devices::{gpu, new_gpu};
-use trommel_tests::onnx::{Builder, Dim};
-
-fn account() -> Account {
-    Account::new("test", 1 << 30, 1024)
-}
-
-fn f32s(device: &dyn Device, shape: &[usize], values: &[f32]) -> Tensor {
-    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    Tensor::upload(device, &account(), Dtype::F32, shape, &bytes).unwrap()
-}
-
-async fn run(session: &dyn Session, inputs: &[(&str, Tensor)]) -> Result<Vec<f32>, TensorError> {
-    let inputs = inputs
-        .iter()
-        .map(|(name, tensor)| ((*name).to_owned(), tensor.clone()));
-    let tensors = session
-        .run(Run {
-            inputs: inputs.collect(),
-            outputs: vec!["y".to_owned()],
-            deadline: None,
-            account: account(),
-        })
-        .await?;
-    let bytes = tensors[0].read().await?;
-    let words = bytes.as_chunks::<4>().0.iter();
-    Ok(words.map(|word| f32::from_le_bytes(*word)).collect())
-}
+use trommel_tensor::{Account, Device as _, GpuDevice, Run, Session, Tensor, TensorError};
+use trommel_tests::devices::{Array, evaluate, gpu, graph, new_gpu, run, upload};
+use trommel_tests::onnx::{Attribute, Builder, Dim};
 
 fn session(device: &GpuDevice, file: &[u8]) -> Arc<dyn Session> {
-    let graph = Arc::new(Graph::from_onnx(file, &Weights::default()).unwrap());
-    device.session(&graph).unwrap()
+    device.session(&graph(file)).unwrap()
+}
+
+/// The only output for the only input, both float32.
+async fn answer(
+    device: &GpuDevice,
+    session: &dyn Session,
+    shape: &[usize],
+    values: &[f32],
+) -> Result<Vec<f32>, TensorError> {
+    let x = Array::floats(shape, values);
+    let outputs = evaluate(device, session, &[("x".to_owned(), x)]).await?;
+    Ok(outputs[0].to_floats())
 }
 
 fn doubled() -> Vec<u8> {
@@ -54,25 +35,11 @@ fn doubled() -> Vec<u8> {
 
 fn looked_up() -> Vec<u8> {
     let table: Vec<f32> = (0..10).map(|x| x as f32).collect();
-    let builder = Builder::default().input("x", &[Dim::Name("batch")]);
-    builder
+    let to = [Attribute::Integer("to", DataType::Int32 as i64)];
+    Builder::default()
+        .input("x", &[Dim::Name("batch")])
         .weight("table", &[5, 2], &table)
-        .with(|graph| {
-            let cast = NodeProto {
-                name: "cast".to_owned(),
-                op_type: "Cast".to_owned(),
-                input: vec!["x".to_owned()],
-                output: vec!["at".to_owned()],
-                attribute: vec![AttributeProto {
-                    name: "to".to_owned(),
-                    r#type: AttributeType::Int as i32,
-                    i: DataType::Int32 as i64,
-                    ..AttributeProto::default()
-                }],
-                ..NodeProto::default()
-            };
-            graph.node.push(cast);
-        })
+        .node_with("Cast", &["x"], &["at"], &to)
         .node("Gather", &["table", "at"], "y")
         .output("y")
         .file()
@@ -85,21 +52,12 @@ async fn a_lost_gpu_fails_what_it_had_begun_and_the_next_call_works() {
             return;
         };
         let session = session(&device, &doubled());
-        let x = || f32s(device.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]);
-        assert_eq!(
-            run(session.as_ref(), &[("x", x())]).await.unwrap(),
-            [2.0, 4.0, 6.0]
-        );
+        let answer = || answer(&device, session.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]);
+        assert_eq!(answer().await.unwrap(), [2.0, 4.0, 6.0]);
         device.lose();
-        let mut lost = 0;
-        let answer = loop {
-            match run(session.as_ref(), &[("x", x())]).await {
-                Ok(answer) => break answer,
-                Err(TensorError::DeviceLost { .. }) if lost < 2 => lost += 1,
-                Err(error) => panic!("{error}"),
-            }
-        };
-        assert_eq!(answer, [2.0, 4.0, 6.0]);
+        let error = answer().await.unwrap_err();
+        assert!(matches!(error, TensorError::DeviceLost { .. }), "{error}");
+        assert_eq!(answer().await.unwrap(), [2.0, 4.0, 6.0]);
         assert!(device.adapter().is_some(), "open again");
     }
 }
@@ -111,16 +69,14 @@ async fn an_index_outside_its_table_fails_the_run_and_reads_nothing_else() {
         let session = session(&device, &looked_up());
         let graph = session.graph().clone();
         assert_eq!(device.uncovered(&graph), None);
-        let at = |rows: &[f32]| f32s(device.as_ref(), &[rows.len()], rows);
-        let found = run(session.as_ref(), &[("x", at(&[4.0, 0.0, -1.0]))]).await;
+        let found = answer(&device, session.as_ref(), &[3], &[4.0, 0.0, -1.0]).await;
         assert_eq!(found.unwrap(), [8.0, 9.0, 0.0, 1.0, 8.0, 9.0]);
         for outside in [5.0, -6.0, 2e9] {
-            let error = run(session.as_ref(), &[("x", at(&[1.0, outside]))])
-                .await
-                .unwrap_err();
+            let found = answer(&device, session.as_ref(), &[2], &[1.0, outside]).await;
+            let error = found.unwrap_err();
             assert!(matches!(error, TensorError::RunFailed { .. }), "{error}");
         }
-        let found = run(session.as_ref(), &[("x", at(&[1.0]))]).await;
+        let found = answer(&device, session.as_ref(), &[1], &[1.0]).await;
         assert_eq!(found.unwrap(), [2.0, 3.0], "the next run is as good as new");
     }
 }
@@ -137,11 +93,8 @@ async fn a_graph_without_a_plan_runs_on_the_cpu() {
     let session = session(&device, &file);
     let why = device.uncovered(session.graph()).unwrap();
     assert!(why.contains("nan-node"), "{why}");
-    let x = f32s(device.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]);
-    assert_eq!(
-        run(session.as_ref(), &[("x", x)]).await.unwrap(),
-        [1.0, 2.0, 3.0]
-    );
+    let answer = answer(&device, session.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]).await;
+    assert_eq!(answer.unwrap(), [1.0, 2.0, 3.0]);
 }
 
 #[tokio::test]
@@ -150,17 +103,12 @@ async fn a_large_output_stays_on_the_gpu_and_feeds_the_next_run() {
     let session = session(&device, &doubled());
     let n_rows = 200_000;
     let values: Vec<f32> = (0..3 * n_rows).map(|x| x as f32).collect();
-    let x = f32s(device.as_ref(), &[n_rows, 3], &values);
-    let run = |x: Tensor| {
-        session.run(Run {
-            inputs: vec![("x".to_owned(), x)],
-            outputs: vec!["y".to_owned()],
-            deadline: None,
-            account: account(),
-        })
+    let x = upload(device.as_ref(), &Array::floats(&[n_rows, 3], &values)).unwrap();
+    let run = async |x: Tensor| {
+        let outputs = run(session.as_ref(), &[("x".to_owned(), x)]).await;
+        outputs.unwrap().remove(0)
     };
-    let twice = run(x).await.unwrap().remove(0);
-    let four_times = run(twice).await.unwrap().remove(0);
+    let four_times = run(run(x).await).await;
     let bytes = four_times.read().await.unwrap();
     let words = bytes
         .as_chunks::<4>()
@@ -174,15 +122,15 @@ async fn a_large_output_stays_on_the_gpu_and_feeds_the_next_run() {
 async fn an_empty_batch_is_an_empty_answer() {
     let Some(device) = gpu(true) else { return };
     let session = session(&device, &doubled());
-    let x = f32s(device.as_ref(), &[0, 3], &[]);
-    assert!(run(session.as_ref(), &[("x", x)]).await.unwrap().is_empty());
+    let answer = answer(&device, session.as_ref(), &[0, 3], &[]).await;
+    assert!(answer.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn what_a_run_holds_is_charged_before_it_begins() {
     let Some(device) = gpu(true) else { return };
     let session = session(&device, &doubled());
-    let x = f32s(device.as_ref(), &[100, 3], &[0.5; 300]);
+    let x = upload(device.as_ref(), &Array::floats(&[100, 3], &[0.5; 300])).unwrap();
     let run = session.run(Run {
         inputs: vec![("x".to_owned(), x)],
         outputs: vec!["y".to_owned()],

@@ -8,6 +8,7 @@
 mod cache;
 mod generated;
 mod gpu;
+mod graphs;
 mod hostile;
 mod image_quality;
 mod images;

@@ -57,6 +57,14 @@ fn unpacked() -> Result<tempfile::TempDir, String> {
     }
 }
 
+/// The tests and the list of those that do not pass; none, with the reason printed, where
+/// the tests cannot be had.
+fn at_hand() -> Option<(tempfile::TempDir, Listed)> {
+    let folder = unpacked().map_err(|why| eprintln!("SKIPPED ONNX's tests: {why}"));
+    let listed = toml::from_str(include_str!("../../cases/onnx.toml")).expect("a list");
+    Some((folder.ok()?, listed))
+}
+
 fn outcomes(folder: &tempfile::TempDir, target: &Target) -> Vec<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -70,14 +78,9 @@ fn outcomes(folder: &tempfile::TempDir, target: &Target) -> Vec<Outcome> {
 
 #[test]
 fn every_onnx_test_passes_or_is_listed_with_its_reason() {
-    let folder = match unpacked() {
-        Ok(folder) => folder,
-        Err(why) => {
-            eprintln!("SKIPPED ONNX's tests: {why}");
-            return;
-        }
+    let Some((folder, listed)) = at_hand() else {
+        return;
     };
-    let listed: Listed = toml::from_str(include_str!("../../cases/onnx.toml")).expect("a list");
     let mut misses = BTreeMap::new();
     for miss in &listed.miss {
         misses.extend(miss.tests.iter().map(|test| (test.clone(), miss)));
@@ -109,14 +112,9 @@ fn every_onnx_test_passes_or_is_listed_with_its_reason() {
 
 #[test]
 fn nothing_that_a_plan_claims_fails_on_a_gpu() {
-    let folder = match unpacked() {
-        Ok(folder) => folder,
-        Err(why) => {
-            eprintln!("SKIPPED ONNX's tests: {why}");
-            return;
-        }
+    let Some((folder, listed)) = at_hand() else {
+        return;
     };
-    let listed: Listed = toml::from_str(include_str!("../../cases/onnx.toml")).expect("a list");
     let fails = listed.miss.iter().filter(|miss| miss.status == "fail");
     let fails: Vec<&String> = fails.flat_map(|miss| &miss.tests).collect();
     for checked_shaders in [true, false] {

@@ -182,8 +182,8 @@ impl Live {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            // Copies and clears go by words.
-            size: size.next_multiple_of(4).max(4),
+            // Copies and clears go by words, and an empty value is bound as one element.
+            size: size.next_multiple_of(4).max(8),
             usage,
             mapped_at_creation: false,
         });

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use super::GpuOptions;
 use super::live::{Live, Pipeline};
 use crate::kernels::{self, Program};
@@ -10,6 +12,9 @@ use crate::plan::{Place, Plan, ValueId};
 
 /// Groups of one launch at most, along its one dimension.
 const MAX_GROUPS: u64 = 65_535;
+
+/// Launches of a run at most; each has words of its own in a uniform buffer.
+const MAX_LAUNCHES: u64 = 1 << 16;
 
 /// See the module. Bound to the adapter and the arena that it was made for.
 pub(super) struct Prepared {
@@ -31,8 +36,19 @@ struct Launches {
 }
 
 impl Prepared {
-    /// `None` when the adapter has no memory for it, or its driver takes no kernel of ours.
+    /// `None` when the adapter has no memory for it, or its driver does not take it as it
+    /// is: then this model runs on the CPU, and nobody else's is the worse for it.
     pub(super) fn new(live: &Live, plan: Plan, options: &GpuOptions) -> Option<Self> {
+        let scope = live.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = Self::make(live, plan, options);
+        if let Some(error) = scope.pop().now_or_never().flatten() {
+            tracing::error!(%error, "the GPU does not take a plan");
+            return None;
+        }
+        made
+    }
+
+    fn make(live: &Live, plan: Plan, options: &GpuOptions) -> Option<Self> {
         let arena = live.arena(plan.arena_bytes)?;
         let weights = plan.weights.iter().map(|weight| live.weight(&weight.bytes));
         let weights: Vec<Arc<wgpu::Buffer>> = weights.collect::<Option<_>>()?;
@@ -42,6 +58,12 @@ impl Prepared {
             .map(|step| (step.output, kernels::program(&plan, step)))
             .filter(|(_, program)| program.n_groups > 0)
             .collect();
+        let n_launches = programs
+            .iter()
+            .map(|(_, program)| n_parts(program, options));
+        if n_launches.fold(0, u64::saturating_add) > MAX_LAUNCHES {
+            return None;
+        }
         let tells_faults = programs.iter().any(|(_, program)| program.tells_faults);
         let word = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
@@ -139,14 +161,23 @@ impl Prepared {
     }
 }
 
-/// A program's groups, divided so that no launch does too much.
+/// Groups that one launch takes, so that none does too much.
+fn at_once(program: &Program, options: &GpuOptions) -> u64 {
+    let affordable = options.max_launch_operations / program.group_operations.max(1);
+    affordable.clamp(1, MAX_GROUPS)
+}
+
+fn n_parts(program: &Program, options: &GpuOptions) -> u64 {
+    program.n_groups.div_ceil(at_once(program, options))
+}
+
+/// A program's groups, launch by launch.
 fn parts(
     program: &Program,
     options: &GpuOptions,
     mut offset_of: impl FnMut(u64) -> u32,
 ) -> Vec<(u32, u32)> {
-    let affordable = options.max_launch_operations / program.group_operations.max(1);
-    let at_once = affordable.clamp(1, MAX_GROUPS);
+    let at_once = at_once(program, options);
     let firsts = (0..program.n_groups).step_by(at_once as usize);
     let part = |first: u64| {
         let n_groups = at_once.min(program.n_groups - first);
