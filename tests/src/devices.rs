@@ -52,14 +52,22 @@ pub fn gpu(checked_shaders: bool) -> Option<Arc<GpuDevice>> {
 ///
 /// As [`gpu`].
 pub fn new_gpu(checked_shaders: bool) -> Option<Arc<GpuDevice>> {
-    let options = GpuOptions {
-        adapter: AdapterChoice::Any,
+    gpu_of(GpuOptions {
         checked_shaders,
         // Software computes a large model in its own time.
         timeout: Duration::from_secs(120),
         ..GpuOptions::default()
-    };
-    match GpuDevice::new(options) {
+    })
+}
+
+/// The same with options of the caller's, whichever adapter they name.
+///
+/// # Panics
+///
+/// As [`gpu`].
+pub fn gpu_of(options: GpuOptions) -> Option<Arc<GpuDevice>> {
+    let adapter = AdapterChoice::Any;
+    match GpuDevice::new(GpuOptions { adapter, ..options }) {
         Ok(device) => Some(Arc::new(device)),
         Err(error) => {
             let required = std::env::var_os("TROMMEL_GPU_REQUIRED").is_some();

@@ -3,10 +3,13 @@
 //! software.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tract_onnx::pb::tensor_proto::DataType;
-use trommel_tensor::{Account, Device as _, GpuDevice, Run, Session, Tensor, TensorError};
-use trommel_tests::devices::{Array, evaluate, gpu, graph, new_gpu, run, upload};
+use trommel_tensor::{
+    Account, Device as _, GpuDevice, GpuOptions, Run, Session, Tensor, TensorError,
+};
+use trommel_tests::devices::{Array, evaluate, gpu, gpu_of, graph, new_gpu, run, upload};
 use trommel_tests::onnx::{Attribute, Builder, Dim};
 
 fn session(device: &GpuDevice, file: &[u8]) -> Arc<dyn Session> {
@@ -116,6 +119,62 @@ async fn a_large_output_stays_on_the_gpu_and_feeds_the_next_run() {
         .iter()
         .map(|word| f32::from_le_bytes(*word));
     assert!(words.eq(values.iter().map(|x| 4.0 * x)));
+}
+
+/// `y = x·x·…`, each factor a square matrix: some work for few bytes.
+fn multiplied(n_factors: usize) -> Vec<u8> {
+    let mut model = Builder::default().input("x", &[Dim::Name("size"), Dim::Name("size")]);
+    let mut product = "x".to_owned();
+    for at in 1..n_factors {
+        let next = format!("product_{at}");
+        model = model.node("MatMul", &[&product, "x"], &next);
+        product = next;
+    }
+    model.node("Identity", &[&product], "y").output("y").file()
+}
+
+/// `size`² elements of a matrix whose powers are itself.
+fn averaging(size: usize) -> Vec<f32> {
+    vec![1.0 / size as f32; size * size]
+}
+
+#[tokio::test]
+async fn a_model_that_takes_too_long_loses_the_gpu_once_and_nobody_else_does() {
+    let options = GpuOptions {
+        timeout: Duration::ZERO,
+        ..GpuOptions::default()
+    };
+    let Some(device) = gpu_of(options) else {
+        return;
+    };
+    let slow = session(&device, &multiplied(8));
+    let n = 256;
+    let answer = async || answer(&device, slow.as_ref(), &[n, n], &averaging(n)).await;
+    let error = answer().await.unwrap_err();
+    assert!(matches!(error, TensorError::DeviceLost { .. }), "{error}");
+    // The CPU has it from now on: a GPU would be lost again.
+    for _ in 0..4 {
+        let found = answer().await.unwrap();
+        assert!(found.iter().all(|x| (x - 1.0 / n as f32).abs() < 1e-6));
+    }
+}
+
+#[tokio::test]
+async fn a_run_of_more_work_than_the_gpu_is_given_runs_on_the_cpu() {
+    // Begun on the GPU, it would end by the timeout.
+    let options = GpuOptions {
+        max_run_operations: 40_000_000,
+        timeout: Duration::ZERO,
+        ..GpuOptions::default()
+    };
+    let Some(device) = gpu_of(options) else {
+        return;
+    };
+    let session = session(&device, &multiplied(2));
+    let n = 300;
+    let found = answer(&device, session.as_ref(), &[n, n], &averaging(n)).await;
+    let found = found.unwrap();
+    assert!(found.iter().all(|x| (x - 1.0 / n as f32).abs() < 1e-6));
 }
 
 #[tokio::test]

@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use tokio::sync::oneshot;
+
+use crate::graph::panic_message;
 
 /// How often a thread looks for a next job before it sleeps; some tens of
 /// microseconds on an idle core.
@@ -18,7 +21,7 @@ trait Job: Send {
     /// Whether anybody still waits for it.
     fn is_wanted(&self) -> bool;
 
-    /// Does it. Must not panic.
+    /// Does it.
     fn run(self: Box<Self>);
 }
 
@@ -70,9 +73,9 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Queues `work`, which must not panic; what it gives comes back through the
-    /// receiver. Dropping the receiver gives it up, unless it has begun. The
-    /// receiver fails when the workers were dropped first.
+    /// Queues `work`; what it gives comes back through the receiver. Dropping the
+    /// receiver gives it up, unless it has begun. The receiver fails when the workers
+    /// were dropped first, or `work` panicked, which it should not.
     pub fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -88,7 +91,7 @@ impl Workers {
         self.close();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
-            // A job does not panic; one that did has ended too.
+            // It does not panic; if it did, it has ended too.
             let _ = thread.join();
         }
     }
@@ -152,7 +155,12 @@ impl Queue {
 
     fn work(&self) {
         while let Some(job) = self.next() {
-            job.run();
+            // It should not; if it does, whoever waits for it learns that it was dropped, and
+            // the thread is there for the others.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run())) {
+                let why = panic_message(panic.as_ref());
+                tracing::error!(why, "a device's thread was given work that panics");
+            }
         }
     }
 
@@ -227,6 +235,18 @@ mod tests {
             ran,
         };
         (Box::new(job), go, done)
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_leaves_its_thread_to_the_next() {
+        let workers = workers(4);
+        let failed = workers.submit(|| panic!("on purpose"));
+        failed
+            .expect("the queue is empty")
+            .await
+            .expect_err("it panicked");
+        let next = workers.submit(|| 7).expect("the queue is empty");
+        assert_eq!(next.await, Ok(7));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     Device, Dtype, Graph, Preparation, QueueFull, Session, Storage, Tensor, TensorError, Workers,
 };
 use session::CpuSession;
-pub(crate) use session::check_deadline;
+pub(crate) use session::{check_deadline, now};
 
 /// How large the CPU device is.
 #[derive(Debug, Clone)]

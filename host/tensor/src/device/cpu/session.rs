@@ -106,15 +106,19 @@ pub(crate) fn check_deadline(deadline: Option<Instant>) -> Result<(), TensorErro
     let Some(deadline) = deadline else {
         return Ok(());
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a queue must know what has expired"
-    )]
-    let late = Instant::now().checked_duration_since(deadline);
-    match late {
+    match now().checked_duration_since(deadline) {
         Some(late) => Err(TensorError::Expired { late }),
         None => Ok(()),
     }
+}
+
+/// The clock of devices.
+pub(crate) fn now() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a queue must know what has expired, and a lost GPU when it was tried last"
+    )]
+    Instant::now()
 }
 
 fn tract_value(tensor: &Tensor) -> Result<tract::TValue, TensorError> {

@@ -8,7 +8,12 @@
 
 mod adapter;
 mod live;
+mod memory;
+mod outputs;
+mod pipelines;
+mod plans;
 mod prepared;
+mod recovery;
 mod session;
 mod storage;
 
@@ -16,7 +21,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
@@ -27,6 +32,7 @@ use crate::{
 };
 pub use adapter::{AdapterChoice, AdapterKind, AdapterSummary, adapters};
 use live::Live;
+use recovery::Recovery;
 use session::GpuSession;
 
 /// Which GPU, and how it is used.
@@ -44,6 +50,9 @@ pub struct GpuOptions {
     /// Operations of one launch at most, roughly: running work cannot be interrupted, and
     /// a display or another process waits for it.
     pub max_launch_operations: u64,
+    /// Operations of one run at most, roughly; in software a fortieth of it. A larger one
+    /// runs on the CPU: it would end by [`Self::timeout`], and take everybody's GPU along.
+    pub max_run_operations: u64,
     /// Bytes that all values of one run may take.
     pub max_arena_bytes: u64,
     /// Runs that may wait; one more is refused at once.
@@ -56,13 +65,14 @@ pub struct GpuOptions {
 
 impl Default for GpuOptions {
     /// The best hardware adapter, unchecked shaders, ten seconds, two thousand million
-    /// operations a launch, 2 GiB, 1,024 waiting runs, no folder.
+    /// operations a launch, four million million a run, 2 GiB, 1,024 waiting runs, no folder.
     fn default() -> Self {
         Self {
             adapter: AdapterChoice::Hardware,
             checked_shaders: false,
             timeout: Duration::from_secs(10),
             max_launch_operations: 2_000_000_000,
+            max_run_operations: 4_000_000_000_000,
             max_arena_bytes: 2 << 30,
             max_waiting: 1024,
             pipeline_cache: None,
@@ -75,8 +85,12 @@ impl Default for GpuOptions {
 #[derive(Debug)]
 pub struct GpuDevice {
     shared: Arc<Shared>,
-    sessions: Mutex<HashMap<Digest, Weak<GpuSession>>>,
+    sessions: Mutex<HashMap<Digest, Arc<Place>>>,
 }
+
+/// Where a graph's session stands. It is locked while that is made, which may take
+/// seconds, so that nobody makes it twice and no other graph waits.
+type Place = Mutex<Weak<GpuSession>>;
 
 /// What sessions share with their device.
 #[derive(Debug)]
@@ -85,15 +99,7 @@ struct Shared {
     /// One thread: plans, encodes, submits.
     scheduler: Workers,
     cpu: CpuDevice,
-    state: Mutex<State>,
-}
-
-/// The GPU as it is now.
-#[derive(Debug)]
-enum State {
-    Open(Arc<Live>),
-    /// It could not be opened again.
-    Gone,
+    gpu: Recovery,
 }
 
 impl GpuDevice {
@@ -107,7 +113,7 @@ impl GpuDevice {
         let shared = Shared {
             scheduler,
             cpu: CpuDevice::new(&options.cpu)?,
-            state: Mutex::new(State::Open(Arc::new(live))),
+            gpu: Recovery::new(live),
             options,
         };
         Ok(Self {
@@ -118,19 +124,29 @@ impl GpuDevice {
 
     /// What it runs on; none when the GPU is gone and the CPU answers.
     pub fn adapter(&self) -> Option<AdapterSummary> {
-        self.shared.peek().map(|live| live.summary.clone())
+        self.shared.gpu.peek().map(|live| live.summary.clone())
     }
 
     /// Why a graph runs on the CPU; none when the GPU runs it.
     pub fn uncovered(&self, graph: &Graph) -> Option<String> {
-        let live = self.shared.peek()?;
+        let live = self.shared.gpu.peek()?;
         let plan = crate::plan::Plan::probe(graph, &live.bounds(&self.shared.options));
         plan.err().map(|why| why.to_string())
     }
 
+    fn place(&self, digest: Digest) -> Arc<Place> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever makes a session holds its place; the others are left by sessions that ended.
+        sessions.retain(|_, place| {
+            let is_used = Arc::strong_count(place) > 1;
+            is_used || place.lock().is_ok_and(|session| session.strong_count() > 0)
+        });
+        sessions.entry(digest).or_default().clone()
+    }
+
     /// Loses the GPU on purpose, as a driver would: for tests.
     pub fn lose(&self) {
-        if let Some(live) = self.shared.peek() {
+        if let Some(live) = self.shared.gpu.peek() {
             live.destroy();
         }
     }
@@ -141,49 +157,13 @@ impl Drop for GpuDevice {
     /// the end of a process, takes the process down.
     fn drop(&mut self) {
         self.shared.scheduler.join();
-        let mut state = self
-            .shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let state = std::mem::replace(&mut *state, State::Gone);
-        if let State::Open(live) = state {
-            live.close();
-        }
+        self.shared.gpu.close();
     }
 }
 
 impl Shared {
-    fn peek(&self) -> Option<Arc<Live>> {
-        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Open(live) => Some(live.clone()),
-            State::Gone => None,
-        }
-    }
-
-    /// The GPU, opened anew when it was lost; none when it does not come back. On the
-    /// scheduler's thread: it may take a second.
-    fn live(&self) -> Option<Arc<Live>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State::Open(live) = &*state else {
-            return None;
-        };
-        if !live.is_lost() {
-            return Some(live.clone());
-        }
-        match Live::open(&self.options) {
-            Ok(live) => {
-                let live = Arc::new(live);
-                tracing::warn!(adapter = %live.summary.name, "the GPU was lost and is open again");
-                *state = State::Open(live.clone());
-                Some(live)
-            }
-            Err(error) => {
-                tracing::error!(%error, "the GPU was lost and does not come back; the CPU goes on");
-                *state = State::Gone;
-                None
-            }
-        }
+    fn live(&self, now: Instant) -> Option<Arc<Live>> {
+        self.gpu.live(&self.options, now)
     }
 }
 
@@ -204,8 +184,9 @@ impl Device for GpuDevice {
 
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
         let digest = graph.digest();
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = sessions.get(&digest).and_then(Weak::upgrade) {
+        let place = self.place(digest);
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = place.upgrade() {
             return Ok(session);
         }
         let uncovered = self.uncovered(graph);
@@ -217,8 +198,7 @@ impl Device for GpuDevice {
         let session = Arc::new(session);
         // A graph of one size is made ready now, so that no item waits for it.
         session.make_ready();
-        sessions.retain(|_, weak| weak.strong_count() > 0);
-        sessions.insert(digest, Arc::downgrade(&session));
+        *place = Arc::downgrade(&session);
         Ok(session)
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use super::GpuOptions;
-use super::live::{Live, Pipeline};
+use super::live::Live;
+use super::pipelines::Pipeline;
 use crate::kernels::{self, Program};
 use crate::plan::{Place, Plan, ValueId};
 
@@ -15,6 +16,24 @@ const MAX_GROUPS: u64 = 65_535;
 
 /// Launches of a run at most; each has words of its own in a uniform buffer.
 const MAX_LAUNCHES: u64 = 1 << 16;
+
+/// A group's share of what a launch may do, at most: groups run side by side, so one of
+/// them alone is this much slower than the rest together.
+const GROUP_SHARE: u64 = 64;
+
+/// Why a plan is not made ready.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// There is no memory for it now.
+    #[error("the GPU has no memory for it")]
+    Memory,
+    /// These sizes have no plan, or one that is too much work.
+    #[error("{0}")]
+    Sizes(String),
+    /// The driver does not take it.
+    #[error("the driver refuses it: {0}")]
+    Driver(String),
+}
 
 /// See the module. Bound to the adapter and the arena that it was made for.
 pub(super) struct Prepared {
@@ -36,40 +55,46 @@ struct Launches {
 }
 
 impl Prepared {
-    /// `None` when the adapter has no memory for it, or its driver does not take it as it
-    /// is: then this model runs on the CPU, and nobody else's is the worse for it.
-    pub(super) fn new(live: &Live, plan: Plan, options: &GpuOptions) -> Option<Self> {
+    /// Refused, this model runs on the CPU, and nobody else's is the worse for it.
+    pub(super) fn new(live: &Live, plan: Plan, options: &GpuOptions) -> Result<Self, Refusal> {
         let scope = live.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let made = Self::make(live, plan, options);
-        if let Some(error) = scope.pop().now_or_never().flatten() {
-            tracing::error!(%error, "the GPU does not take a plan");
-            return None;
+        match scope.pop().now_or_never().flatten() {
+            Some(error) => Err(Refusal::Driver(error.to_string())),
+            None => made,
         }
-        made
     }
 
-    fn make(live: &Live, plan: Plan, options: &GpuOptions) -> Option<Self> {
-        let arena = live.arena(plan.arena_bytes)?;
-        let weights = plan.weights.iter().map(|weight| live.weight(&weight.bytes));
-        let weights: Vec<Arc<wgpu::Buffer>> = weights.collect::<Option<_>>()?;
+    fn make(live: &Live, mut plan: Plan, options: &GpuOptions) -> Result<Self, Refusal> {
         let programs: Vec<(ValueId, Program)> = plan
             .steps
             .iter()
             .map(|step| (step.output, kernels::program(&plan, step)))
             .filter(|(_, program)| program.n_groups > 0)
             .collect();
-        let n_launches = programs
+        check_work(&programs, options, live.max_run_operations(options))?;
+        let arena = live.memory.arena(plan.arena_bytes);
+        let arena = arena.ok_or(Refusal::Memory)?;
+        let weights = plan
+            .weights
             .iter()
-            .map(|(_, program)| n_parts(program, options));
-        if n_launches.fold(0, u64::saturating_add) > MAX_LAUNCHES {
-            return None;
+            .map(|weight| live.memory.weight(&weight.bytes));
+        let weights: Option<Vec<Arc<wgpu::Buffer>>> = weights.collect();
+        let weights = weights.ok_or(Refusal::Memory)?;
+        // They are up there now, and the graph holds them here.
+        for weight in &mut plan.weights {
+            weight.bytes = Arc::default();
         }
         let tells_faults = programs.iter().any(|(_, program)| program.tells_faults);
         let word = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
         let faults = match tells_faults {
-            true => Some(live.buffer("faults", 4, word)?),
+            true => Some(
+                live.memory
+                    .buffer("faults", 4, word)
+                    .ok_or(Refusal::Memory)?,
+            ),
             false => None,
         };
         let mut firsts: HashMap<u64, u32> = HashMap::new();
@@ -87,11 +112,15 @@ impl Prepared {
             }));
         }
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let uniforms = live.buffer("launches", words.len().max(16) as u64, uniform)?;
+        let uniforms = live
+            .memory
+            .buffer("launches", words.len().max(16) as u64, uniform);
+        let uniforms = uniforms.ok_or(Refusal::Memory)?;
         live.queue.write_buffer(&uniforms, 0, &words);
         let mut steps = Vec::with_capacity(programs.len());
         for ((output, program), launches) in programs.iter().zip(launches) {
-            let pipeline = live.pipeline(&plan, program)?;
+            let pipeline = live.pipelines.get(&plan, program);
+            let pipeline = pipeline.ok_or_else(|| Refusal::Driver("a kernel".to_owned()))?;
             let range = |value: &ValueId| {
                 let value = plan.value(*value);
                 let (buffer, offset) = match value.place {
@@ -129,8 +158,8 @@ impl Prepared {
                 launches,
             });
         }
-        live.save_pipelines();
-        Some(Self {
+        live.pipelines.save();
+        Ok(Self {
             plan,
             arena,
             faults,
@@ -141,8 +170,7 @@ impl Prepared {
 
     /// Whether it can run on `live` as it is now.
     pub(super) fn fits(&self, live: &Live) -> bool {
-        live.arena(self.plan.arena_bytes)
-            .is_some_and(|arena| Arc::ptr_eq(&arena, &self.arena))
+        live.memory.is_current(&self.arena)
     }
 
     /// Adds every launch to `commands`.
@@ -159,6 +187,39 @@ impl Prepared {
             }
         }
     }
+}
+
+/// Whether the adapter can be given so much at once: no more than a run may take, none of
+/// it in one piece that cannot be divided.
+fn check_work(
+    programs: &[(ValueId, Program)],
+    options: &GpuOptions,
+    max_operations: u64,
+) -> Result<(), Refusal> {
+    let (mut n_operations, mut n_launches) = (0_u64, 0_u64);
+    for (_, program) in programs {
+        if program.group_operations > options.max_launch_operations / GROUP_SHARE {
+            return Err(Refusal::Sizes(format!(
+                "{} operations of a step cannot be divided; the bound of a launch allows {}",
+                program.group_operations,
+                options.max_launch_operations / GROUP_SHARE
+            )));
+        }
+        let all = program.n_groups.saturating_mul(program.group_operations);
+        n_operations = n_operations.saturating_add(all);
+        n_launches = n_launches.saturating_add(n_parts(program, options));
+    }
+    if n_operations > max_operations {
+        return Err(Refusal::Sizes(format!(
+            "a run would take {n_operations} operations, more than the {max_operations} allowed"
+        )));
+    }
+    if n_launches > MAX_LAUNCHES {
+        return Err(Refusal::Sizes(format!(
+            "a run would take {n_launches} launches, more than {MAX_LAUNCHES}"
+        )));
+    }
+    Ok(())
 }
 
 /// Groups that one launch takes, so that none does too much.

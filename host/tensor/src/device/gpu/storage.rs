@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::oneshot;
 
-use super::live::Live;
+use super::live::{Ending, Live};
 use super::{internal, lost};
 use crate::plan::Element;
 use crate::{Storage, TensorError};
@@ -37,8 +37,12 @@ impl Storage for GpuStorage {
             return ready(Err(lost())).boxed();
         }
         let live = self.live.clone();
-        let Some(staging) = live.staging(self.size()) else {
-            return ready(Err(internal("no memory to read a tensor back"))).boxed();
+        let Some(staging) = live.memory.staging(self.size()) else {
+            return ready(Err(internal(format!(
+                "the GPU has no memory to read {} bytes back; run less at once",
+                self.size()
+            ))))
+            .boxed();
         };
         let mut commands = live
             .device
@@ -56,11 +60,12 @@ impl Storage for GpuStorage {
                 commands.map_buffer_on_submit(&mapped, wgpu::MapMode::Read, 0..size as u64, |_| {});
                 live.submit(
                     commands,
-                    Box::new(move |done| {
-                        let bytes = done.then(|| read_mapped(&staging, size)).flatten();
+                    Box::new(move |ending| {
+                        let is_done = ending == Ending::Done;
+                        let bytes = is_done.then(|| read_mapped(&staging, size)).flatten();
                         staging.unmap();
                         if bytes.is_some() {
-                            owner.give_back(staging);
+                            owner.memory.give_back(staging);
                         }
                         let bytes = bytes.ok_or_else(lost);
                         // Whoever asked may have gone.

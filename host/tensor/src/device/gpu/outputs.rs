@@ -1,0 +1,169 @@
+//! A run's outputs on their way out of the arena: what is small is read back with the run,
+//! the rest stays on the GPU until somebody asks.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::live::Live;
+use super::prepared::Prepared;
+use super::storage::{GpuStorage, tensor_bytes};
+use super::{Shared, internal};
+use crate::plan::{Element, Place};
+use crate::{Account, Charge, Device as _, Dtype, Tensor, TensorError};
+
+/// Outputs up to this size are read back with the run: whoever runs a model reads its
+/// scores, and a second submission would cost more than the copy.
+const READ_AT_ONCE: u64 = 1 << 20;
+
+/// All outputs of a run, on their way.
+pub(super) struct Staged {
+    /// The faults' word, then what is small.
+    pub(super) buffer: wgpu::Buffer,
+    /// Bytes of it in use.
+    pub(super) n_bytes: usize,
+    pub(super) outputs: Outputs,
+}
+
+/// Outputs of a run that is computed.
+pub(super) struct Outputs(Vec<Output>);
+
+struct Output {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    element: Element,
+    n_elements: usize,
+    charge: Charge,
+    /// In the arena, in bytes.
+    from: u64,
+    to: To,
+}
+
+enum To {
+    Staging(Range<usize>),
+    Own(wgpu::Buffer),
+}
+
+/// Adds the copies out of the arena to `commands`. `None` when the GPU has no memory for
+/// them; `QuotaExceeded` when the account may not hold them.
+pub(super) fn stage(
+    live: &Live,
+    prepared: &Prepared,
+    commands: &mut wgpu::CommandEncoder,
+    account: &Account,
+    outputs: &[usize],
+) -> Result<Option<Staged>, TensorError> {
+    // The first word is the faults'; the rest keeps what follows aligned.
+    let mut n_bytes = 16;
+    let mut staged = Vec::with_capacity(outputs.len());
+    for &index in outputs {
+        match output(live, prepared, account, index, &mut n_bytes)? {
+            Some(output) => staged.push(output),
+            None => return Ok(None),
+        }
+    }
+    let Some(buffer) = live.memory.staging(n_bytes as u64) else {
+        return Ok(None);
+    };
+    if let Some(faults) = &prepared.faults {
+        commands.copy_buffer_to_buffer(faults, 0, &buffer, 0, 4);
+    }
+    for output in staged.iter().filter(|output| output.n_elements > 0) {
+        let (to, begin) = match &output.to {
+            To::Staging(range) => (&buffer, range.start as u64),
+            To::Own(own) => (own, 0),
+        };
+        let size = output.n_bytes();
+        commands.copy_buffer_to_buffer(&prepared.arena, output.from, to, begin, size);
+    }
+    Ok(Some(Staged {
+        buffer,
+        n_bytes,
+        outputs: Outputs(staged),
+    }))
+}
+
+fn output(
+    live: &Live,
+    prepared: &Prepared,
+    account: &Account,
+    index: usize,
+    n_staged: &mut usize,
+) -> Result<Option<Output>, TensorError> {
+    let port = &prepared.plan.outputs[index];
+    let value = prepared.plan.value(port.value);
+    let Place::Arena(from) = value.place else {
+        return Err(internal("an output has no place"));
+    };
+    let dtype = match value.element {
+        Element::F32 => Dtype::F32,
+        Element::I32 => Dtype::I32,
+        Element::I64 => Dtype::I64,
+        Element::Bool => Dtype::Bool,
+    };
+    let charge = account.charge((value.n_elements * dtype.n_bytes()) as u64, 1)?;
+    let n_bytes = value.n_elements as u64 * value.element.n_bytes();
+    let to = if n_bytes <= READ_AT_ONCE {
+        let begin = *n_staged;
+        *n_staged += n_bytes as usize;
+        To::Staging(begin..*n_staged)
+    } else {
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        match live.memory.buffer("output", n_bytes, usage) {
+            Some(own) => To::Own(own),
+            None => return Ok(None),
+        }
+    };
+    Ok(Some(Output {
+        dtype,
+        shape: port.shape.clone(),
+        element: value.element,
+        n_elements: value.n_elements,
+        charge,
+        from,
+        to,
+    }))
+}
+
+impl Outputs {
+    /// Tensors of a run that is done; `staged`: what the staging buffer held.
+    pub(super) fn tensors(
+        self,
+        live: &Arc<Live>,
+        shared: &Shared,
+        staged: &[u8],
+    ) -> Result<Vec<Tensor>, TensorError> {
+        let tensors = self.0.into_iter();
+        tensors
+            .map(|output| output.tensor(live, shared, staged))
+            .collect()
+    }
+}
+
+impl Output {
+    /// Bytes on the GPU.
+    fn n_bytes(&self) -> u64 {
+        self.n_elements as u64 * self.element.n_bytes()
+    }
+
+    fn tensor(
+        self,
+        live: &Arc<Live>,
+        shared: &Shared,
+        staged: &[u8],
+    ) -> Result<Tensor, TensorError> {
+        let storage = match self.to {
+            To::Staging(range) => {
+                let bytes = tensor_bytes(self.element, staged[range].to_vec());
+                shared.cpu.upload(self.dtype, &self.shape, &bytes)?
+            }
+            To::Own(buffer) => Arc::new(GpuStorage {
+                live: live.clone(),
+                buffer,
+                element: self.element,
+                n_elements: self.n_elements,
+            }),
+        };
+        let (dtype, shape) = (self.dtype, &self.shape);
+        Ok(Tensor::from_storage(dtype, shape, storage, self.charge))
+    }
+}

@@ -1,0 +1,210 @@
+//! Kernels compiled for one opened adapter, and the driver's own cache of them on disk.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures_util::FutureExt as _;
+
+use crate::graph::Digest;
+use crate::kernels::Program;
+use crate::plan::{Place, Plan};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    device: wgpu::Device,
+    checked_shaders: bool,
+    /// By the shader's text; a pipeline lives as long as a plan that uses it.
+    compiled: Mutex<HashMap<Digest, Weak<Pipeline>>>,
+    cache: Option<(wgpu::PipelineCache, PathBuf)>,
+    /// Whether something was compiled since the cache was written.
+    is_stale: AtomicBool,
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+}
+
+impl Pipelines {
+    /// `folder` keeps what the driver compiled; none, or a driver that gives nothing
+    /// to keep, compiles anew at each start.
+    pub(super) fn new(
+        device: wgpu::Device,
+        adapter: &wgpu::AdapterInfo,
+        checked_shaders: bool,
+        folder: Option<&Path>,
+    ) -> Self {
+        let cache = folder
+            .filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE))
+            .and_then(|folder| open_cache(&device, adapter, folder));
+        Self {
+            device,
+            checked_shaders,
+            compiled: Mutex::default(),
+            cache,
+            is_stale: AtomicBool::new(false),
+        }
+    }
+
+    /// The compiled kernel of a program whose inputs lie as `plan` says. `None` when the
+    /// driver does not take it.
+    pub(super) fn get(&self, plan: &Plan, program: &Program) -> Option<Arc<Pipeline>> {
+        let digest = Digest::of(program.source.as_bytes());
+        if let Some(pipeline) = self.compiled().get(&digest).and_then(Weak::upgrade) {
+            return Some(pipeline);
+        }
+        let pipeline = Arc::new(self.compile(plan, program)?);
+        self.is_stale.store(true, Ordering::Relaxed);
+        let mut compiled = self.compiled();
+        compiled.retain(|_, weak| weak.strong_count() > 0);
+        compiled.insert(digest, Arc::downgrade(&pipeline));
+        Some(pipeline)
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Pipeline>>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile(&self, plan: &Plan, program: &Program) -> Option<Pipeline> {
+        // A driver that dies on a kernel takes the process along; the log says on which.
+        tracing::trace!(source = program.source, "compiling a kernel");
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.shader(&program.source);
+        let layout = self.layout(plan, program);
+        let pipeline_layout = self
+            .device
+            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: None,
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+        let pipeline = self
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..wgpu::PipelineCompilationOptions::default()
+                },
+                cache: self.cache.as_ref().map(|(cache, _)| cache),
+            });
+        if let Some(error) = scope.pop().now_or_never().flatten() {
+            tracing::error!(%error, source = program.source, "a kernel does not compile");
+            return None;
+        }
+        Some(Pipeline { pipeline, layout })
+    }
+
+    fn layout(&self, plan: &Plan, program: &Program) -> wgpu::BindGroupLayout {
+        let storage = |read_only| wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        };
+        let part = wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset: true,
+            min_binding_size: None,
+        };
+        let inputs = program
+            .inputs
+            .iter()
+            .map(|input| storage(matches!(plan.value(*input).place, Place::Weight(_))));
+        let faults = program.tells_faults.then_some(storage(false));
+        let types = [part, storage(false)]
+            .into_iter()
+            .chain(inputs)
+            .chain(faults);
+        let entries: Vec<_> = types
+            .zip(0..)
+            .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty,
+                count: None,
+            })
+            .collect();
+        self.device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: None,
+                entries: &entries,
+            })
+    }
+
+    fn shader(&self, source: &str) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: None,
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        };
+        if self.checked_shaders {
+            return self.device.create_shader_module(descriptor);
+        }
+        #[expect(
+            unsafe_code,
+            reason = "the text is this crate's own: shapes are validated before it is written, \
+                      loops end by constants, and indices that come from data are clamped"
+        )]
+        // SAFETY: see the reason above; `tests` runs every kernel checked as well.
+        unsafe {
+            self.device
+                .create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
+    }
+
+    /// Writes what was compiled to disk, when anything was since it was written; a failure
+    /// costs time at the next start only.
+    pub(super) fn save(&self) {
+        let Some((cache, path)) = &self.cache else {
+            return;
+        };
+        if !self.is_stale.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let Some(bytes) = cache.get_data() else {
+            return;
+        };
+        // Renamed into place: an interrupted write leaves no half file.
+        let part = path.with_extension(format!("part-{}", std::process::id()));
+        let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+        if let Err(error) = written {
+            tracing::warn!(%error, path = %path.display(), "cannot keep compiled pipelines");
+        }
+    }
+}
+
+/// The driver's cache for this adapter and driver, with what is on disk.
+fn open_cache(
+    device: &wgpu::Device,
+    info: &wgpu::AdapterInfo,
+    folder: &Path,
+) -> Option<(wgpu::PipelineCache, PathBuf)> {
+    let path = folder.join(wgpu::util::pipeline_cache_key(info)?);
+    if let Err(error) = fs::create_dir_all(folder) {
+        tracing::warn!(%error, folder = %folder.display(), "cannot keep compiled pipelines");
+        return None;
+    }
+    let data = fs::read(&path).ok();
+    #[expect(
+        unsafe_code,
+        reason = "the folder is the user's own cache, as private as the program itself; the \
+                  driver checks its own header and drops what it does not know"
+    )]
+    // SAFETY: the file was written by `Pipelines::save` from `get_data`.
+    let cache = unsafe {
+        device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+            label: None,
+            data: data.as_deref(),
+            fallback: true,
+        })
+    };
+    Some((cache, path))
+}
