@@ -305,3 +305,18 @@ fn weights_are_charged_to_the_detector_that_holds_them_and_bounded() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_detector_that_is_asked_more_than_its_share_is_an_overload_of_the_host() {
+    let limits = Limits {
+        operations_per_second: 1,
+        ..Limits::DEFAULT
+    };
+    let sandbox = Sandbox::new(component("scripted"), limits).unwrap();
+    sandbox.script("run 1").await.outcome.unwrap();
+    let fault = sandbox.script("run 1").await.outcome.unwrap_err();
+    assert_eq!(fault.blame(), trommel::engine::Blame::Host);
+    assert!(fault.to_string().contains("operations a second"), "{fault}");
+    // Only runs are refused.
+    sandbox.script("models 1").await.outcome.unwrap();
+}

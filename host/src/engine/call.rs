@@ -441,7 +441,10 @@ pub(super) fn told_or_fatal(error: &TensorError) -> Result<(Failure, Blame), Fau
         }
         TensorError::RunFailed { .. } => ("run-failed", String::new(), Blame::Guest),
         TensorError::DeviceLost { device } => ("device-lost", device.clone(), Blame::Host),
-        TensorError::Overloaded { .. } | TensorError::Expired { .. } => {
+        // How much a detector is asked is not its own choice.
+        TensorError::Overloaded { .. }
+        | TensorError::Expired { .. }
+        | TensorError::Throttled { .. } => {
             return Err(Fault::Overloaded(error.to_string()));
         }
         _ => ("internal", String::new(), Blame::Host),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use trommel_tensor::{Account, Charge, Graph, Session};
+use trommel_tensor::{Account, Charge, Graph, Session, WorkQuota};
 
 use super::bindings::DetectorPre;
 use super::call::CallState;
@@ -115,7 +115,12 @@ impl Engine {
             .host_bytes
             .saturating_mul(u64::from(self.options.max_calls));
         let max_bytes = limits.weight_bytes.saturating_add(tensor_bytes);
-        let account = Account::new(format!("detector `{}`", parts.id), max_bytes, u64::MAX);
+        let name = format!("detector `{}`", parts.id);
+        let work = WorkQuota {
+            runs: limits.runs,
+            operations_per_second: limits.operations_per_second,
+        };
+        let account = Account::with_work(name, max_bytes, u64::MAX, work);
         let weights = account.child("its weights", limits.weight_bytes, u64::MAX);
         let mut models = BTreeMap::new();
         let mut charges = Vec::new();

@@ -104,12 +104,12 @@ pub enum Fault {
     /// Time was up while the guest waited for one more run of a model, of far too
     /// many.
     #[error(
-        "had run models {n_runs} times when its {budget:?} were up; run them on more rows at once, or ask for a longer deadline"
+        "had run models {n_runs} times when its {budget:?} or its share of the device were up; run them on more rows at once, or ask for a longer deadline"
     )]
     RanOn {
         /// Runs that were answered.
         n_runs: u32,
-        /// The time it had.
+        /// The time it had in all.
         budget: Duration,
     },
     /// The guest trapped.

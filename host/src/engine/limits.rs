@@ -41,6 +41,11 @@ pub struct Limits {
     /// Bytes of weights that the plugin holds on the device, over all its
     /// calls.
     pub weight_bytes: u64,
+    /// Runs of models that wait or are computed at once, over all its calls.
+    pub runs: u64,
+    /// Operations a second that its models take, over all its calls, as
+    /// [`Graph::n_operations`](trommel_tensor::Graph::n_operations) counts them.
+    pub operations_per_second: u64,
 }
 
 impl Limits {
@@ -62,6 +67,8 @@ impl Limits {
         findings_bytes: 256 << 10,
         deadline: Duration::from_millis(500),
         weight_bytes: 64 << 20,
+        runs: 256,
+        operations_per_second: 10_000_000_000_000,
     };
 
     /// What a host grants at most unless it is told otherwise.
@@ -82,6 +89,8 @@ impl Limits {
         findings_bytes: 4 << 20,
         deadline: Duration::from_secs(10),
         weight_bytes: 1 << 30,
+        runs: 4096,
+        operations_per_second: 1_000_000_000_000_000,
     };
 }
 
@@ -106,6 +115,8 @@ impl Limits {
             findings_bytes: self.findings_bytes.min(max.findings_bytes),
             deadline: self.deadline.min(max.deadline),
             weight_bytes: self.weight_bytes.min(max.weight_bytes),
+            runs: self.runs.min(max.runs),
+            operations_per_second: self.operations_per_second.min(max.operations_per_second),
         }
     }
 }

@@ -30,6 +30,9 @@ const MAX_GOLDEN: usize = 64;
 /// Bytes that the host holds for a call beside its tensors.
 const HOST_BYTES_BESIDE_TENSORS: u64 = 16 << 20;
 
+/// Operations in one of `gigaops-per-second`.
+const GIGA: u64 = 1_000_000_000;
+
 /// Levels of the taxonomy above a label.
 const MAX_PARENTS: usize = 3;
 
@@ -362,6 +365,13 @@ impl Reader<'_> {
         }
         if let Some(bytes) = mib(&raw.weights_mib, max.weight_bytes, "weights")? {
             limits.weight_bytes = bytes;
+        }
+        if let Some(runs) = self.asked(&raw.runs, max.runs, "model runs", "at once")? {
+            limits.runs = runs;
+        }
+        let max_giga = max.operations_per_second / GIGA;
+        if let Some(giga) = self.asked(&raw.gigaops_per_second, max_giga, "models", "gigaops/s")? {
+            limits.operations_per_second = giga * GIGA;
         }
         let max_ms = u64::try_from(max.deadline.as_millis()).unwrap_or(u64::MAX);
         if let Some(ms) = self.asked(&raw.deadline_ms, max_ms, "time", "ms")? {

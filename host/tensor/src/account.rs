@@ -1,9 +1,11 @@
-//! Who holds how much: bytes and tensors, bounded and given back by `Drop`.
+//! Who holds how much: bytes, tensors and runs, bounded and given back by `Drop`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use crate::TensorError;
+use crate::quota::Budget;
+use crate::{TensorError, WorkQuota};
 
 /// What one holder keeps on devices, against its limits. A charge counts on the
 /// account and on every account above it (a call's on its plugin's).
@@ -17,27 +19,59 @@ struct Ledger {
     max_tensors: u64,
     bytes: AtomicU64,
     tensors: AtomicU64,
+    max_runs: u64,
+    runs: AtomicU64,
+    /// None where the rate of operations has no bound.
+    budget: Option<Mutex<Budget>>,
     parent: Option<Account>,
 }
 
 impl Account {
-    /// An account of its own. `name` is used in messages.
+    /// An account of its own, whose work has no bound. `name` is used in messages.
     pub fn new(name: impl Into<String>, max_bytes: u64, max_tensors: u64) -> Self {
-        Self::open(name.into(), max_bytes, max_tensors, None)
+        let work = WorkQuota::UNBOUNDED;
+        Self::open(name.into(), max_bytes, max_tensors, work, None)
+    }
+
+    /// An account of its own whose work is bounded too.
+    pub fn with_work(
+        name: impl Into<String>,
+        max_bytes: u64,
+        max_tensors: u64,
+        work: WorkQuota,
+    ) -> Self {
+        Self::open(name.into(), max_bytes, max_tensors, work, None)
     }
 
     /// An account below this one, bounded by both.
     pub fn child(&self, name: impl Into<String>, max_bytes: u64, max_tensors: u64) -> Self {
-        Self::open(name.into(), max_bytes, max_tensors, Some(self.clone()))
+        let work = WorkQuota::UNBOUNDED;
+        Self::open(
+            name.into(),
+            max_bytes,
+            max_tensors,
+            work,
+            Some(self.clone()),
+        )
     }
 
-    fn open(name: String, max_bytes: u64, max_tensors: u64, parent: Option<Self>) -> Self {
+    fn open(
+        name: String,
+        max_bytes: u64,
+        max_tensors: u64,
+        work: WorkQuota,
+        parent: Option<Self>,
+    ) -> Self {
+        let rate = work.operations_per_second;
         Self(Arc::new(Ledger {
             name,
             max_bytes,
             max_tensors,
             bytes: AtomicU64::new(0),
             tensors: AtomicU64::new(0),
+            max_runs: work.runs,
+            runs: AtomicU64::new(0),
+            budget: (rate < u64::MAX).then(|| Mutex::new(Budget::new(rate))),
             parent,
         }))
     }
@@ -78,6 +112,53 @@ impl Account {
             tensors,
             parent,
         })
+    }
+}
+
+impl Account {
+    /// Begins a run of `operations`, here and above: a place among the runs at once until
+    /// the answer is dropped. What the operations cost is not given back.
+    ///
+    /// `Throttled` when an account here or above has as many runs as it may, or has not
+    /// paid for those before; then nothing is taken of the places.
+    pub fn begin_run(&self, operations: u64, now: Instant) -> Result<RunPlace, TensorError> {
+        let ledger = &self.0;
+        let above = match &ledger.parent {
+            Some(parent) => Some(Box::new(parent.begin_run(operations, now)?)),
+            None => None,
+        };
+        take(&ledger.runs, 1, ledger.max_runs).map_err(|_| TensorError::Throttled {
+            account: ledger.name.clone(),
+            why: format!("has {} runs at once already", ledger.max_runs),
+        })?;
+        // From here on, an error gives the place back.
+        let place = RunPlace {
+            account: self.clone(),
+            _above: above,
+        };
+        if let Some(budget) = &ledger.budget {
+            let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+            let taken = budget.take(operations, now);
+            taken.map_err(|wait| TensorError::Throttled {
+                account: ledger.name.clone(),
+                why: format!("has used up its operations a second, for {wait:.1?}"),
+            })?;
+        }
+        Ok(place)
+    }
+}
+
+/// A run's place among those that its account may have at once.
+#[derive(Debug)]
+#[must_use = "a run holds its place as long as this is kept"]
+pub struct RunPlace {
+    account: Account,
+    _above: Option<Box<RunPlace>>,
+}
+
+impl Drop for RunPlace {
+    fn drop(&mut self) {
+        self.account.0.runs.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -170,6 +251,39 @@ mod tests {
         assert_eq!((plugin.bytes(), call.bytes()), (40, 40));
         drop(charge);
         assert_eq!((plugin.bytes(), call.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn runs_at_once_are_bounded_over_all_calls_of_a_plugin() {
+        let now = crate::device::cpu::now();
+        let work = WorkQuota {
+            runs: 2,
+            ..WorkQuota::UNBOUNDED
+        };
+        let plugin = Account::with_work("plugin", 100, 10, work);
+        let (one, two) = (plugin.child("one", 50, 5), plugin.child("two", 50, 5));
+        let first = one.begin_run(1, now).unwrap();
+        let _second = two.begin_run(1, now).unwrap();
+        let error = two.begin_run(1, now).unwrap_err();
+        assert!(error.to_string().contains("plugin has 2 runs"), "{error}");
+        drop(first);
+        let _third = two.begin_run(1, now).unwrap();
+    }
+
+    #[test]
+    fn operations_are_paid_for_by_all_calls_of_a_plugin_together() {
+        let now = crate::device::cpu::now();
+        let work = WorkQuota {
+            operations_per_second: 1000,
+            ..WorkQuota::UNBOUNDED
+        };
+        let plugin = Account::with_work("plugin", 100, 10, work);
+        drop(plugin.child("one", 50, 5).begin_run(1500, now).unwrap());
+        let two = plugin.child("two", 50, 5);
+        let error = two.begin_run(1, now).unwrap_err();
+        assert!(error.to_string().contains("operations a second"), "{error}");
+        let later = now + std::time::Duration::from_millis(600);
+        drop(two.begin_run(1, later).unwrap());
     }
 
     #[test]

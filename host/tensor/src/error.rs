@@ -62,6 +62,14 @@ pub enum TensorError {
         /// `tensor bytes` or `tensors`.
         unit: &'static str,
     },
+    /// A holder gives its devices more work than its quota allows.
+    #[error("{account} {why}; send less, or give it a larger share of the device")]
+    Throttled {
+        /// Whose quota it is.
+        account: String,
+        /// Which bound it met.
+        why: String,
+    },
     /// The device's queue is full.
     #[error("device {device} already has {n_waiting} runs waiting; send less or add devices")]
     Overloaded {

@@ -14,12 +14,13 @@ mod kernels;
 mod patience;
 mod plan;
 pub mod preprocess;
+mod quota;
 mod shape;
 mod tensor;
 mod weights;
 mod workers;
 
-pub use account::{Account, Charge};
+pub use account::{Account, Charge, RunPlace};
 pub use device::cpu::{CpuDevice, CpuOptions};
 pub use device::gpu::{
     AdapterChoice, AdapterKind, AdapterSummary, GpuDevice, GpuOptions, adapters,
@@ -29,6 +30,7 @@ pub use error::TensorError;
 pub use graph::{Digest, Fixed, Graph};
 pub use plan::plan_text;
 pub use preprocess::{Pixels, Preparation, Preprocess};
+pub use quota::WorkQuota;
 pub use shape::{Dimension, Dtype, Port};
 pub use tensor::Tensor;
 pub use weights::Weights;

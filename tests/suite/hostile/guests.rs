@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use trommel::engine::{Blame, Limits};
+use trommel::engine::{Blame, Fault, Limits};
 use trommel::pipeline::Degraded;
 use trommel::{Host, Judgement};
+use trommel_tensor::{Account, CpuDevice, CpuOptions, Dtype, Graph, Tensor, Weights};
 use trommel_tests::guests::component;
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::sandbox::Sandbox;
+use trommel_tests::spam_model;
 
 use super::{IMPORTS, TENSORS, assert_degraded, assert_judged_normally, check, host, host_of};
 
@@ -212,4 +214,44 @@ async fn a_guest_that_opens_another_model_is_told_what_there_is() {
 #[tokio::test]
 async fn a_guest_that_runs_models_forever_is_stopped_and_to_blame() {
     assert_guest_fault("runs-models-forever", &TENSORS, "200ms were up").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_uses_up_its_share_of_the_device_in_a_loop_is_to_blame() {
+    let limits = Limits {
+        // Of some runs, and of far fewer than it begins in its time.
+        operations_per_second: 100 * run_operations(),
+        deadline: Duration::from_secs(8),
+        ..Limits::DEFAULT
+    };
+    let sandbox = Sandbox::new(component("runs-models-forever"), limits).unwrap();
+    let fault = sandbox
+        .script("please misbehave")
+        .await
+        .outcome
+        .unwrap_err();
+    let Fault::RanOn { n_runs, .. } = fault else {
+        panic!("{fault}")
+    };
+    // 100 at once, and as many each second of a slow machine.
+    assert!((90..1000).contains(&n_runs), "{n_runs}");
+    assert_eq!(fault.blame(), Blame::Guest);
+    let next = sandbox.script("be good").await.outcome.unwrap();
+    assert_eq!(next.signals.len(), 1);
+}
+
+/// Operations of one run of the bundled model on three features, as the guest runs it.
+fn run_operations() -> u64 {
+    let cpu = CpuDevice::new(&CpuOptions::default()).unwrap();
+    let account = Account::new("test", u64::MAX, u64::MAX);
+    let upload = |name: &str, dtype, bytes: &[u8]| {
+        let tensor = Tensor::upload(&cpu, &account, dtype, &[1, 3], bytes).unwrap();
+        (name.to_owned(), tensor)
+    };
+    let inputs = [
+        upload("ids", Dtype::I64, &[0; 24]),
+        upload("values", Dtype::F32, &[0; 12]),
+    ];
+    let graph = Graph::from_onnx(&spam_model(), &Weights::default()).unwrap();
+    graph.n_operations(&inputs).unwrap()
 }

@@ -148,7 +148,21 @@ impl HostModel for CallState {
         let inputs = inputs
             .into_iter()
             .map(|(name, handle)| Ok((name, self.tensor(&handle)?.clone())))
-            .collect::<wasmtime::Result<_>>()?;
+            .collect::<wasmtime::Result<Vec<_>>>()?;
+        let place = session
+            .graph()
+            .n_operations(&inputs)
+            .and_then(|n_operations| self.tensors.begin_run(n_operations, now()));
+        // Who runs models in a loop used the quota up; else its callers did.
+        if let (Err(TensorError::Throttled { .. }), late @ Fault::RanOn { .. }) =
+            (&place, self.timed_out("a model to run"))
+        {
+            return Err(late.into());
+        }
+        let _place = match self.answer(place)? {
+            Ok(place) => place,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let run = session.run(Run {
             inputs,
             outputs: outputs.clone(),

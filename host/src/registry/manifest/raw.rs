@@ -66,6 +66,8 @@ pub(super) struct RawLimits {
     pub(super) tensor_mib: Option<Spanned<u64>>,
     pub(super) weights_mib: Option<Spanned<u64>>,
     pub(super) deadline_ms: Option<Spanned<u64>>,
+    pub(super) runs: Option<Spanned<u64>>,
+    pub(super) gigaops_per_second: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ mod footprint;
 mod operators;
 mod proto;
 mod read;
+mod work;
 
 use std::fmt;
 
@@ -23,8 +24,9 @@ pub(crate) use declutter::declutter;
 pub use fixed::Fixed;
 use footprint::Footprint;
 pub(crate) use read::{chain, dtype_of, panic_message};
+use work::Work;
 
-use crate::{Port, TensorError, Weights};
+use crate::{Port, Tensor, TensorError, Weights};
 
 /// sha256 of a model's file, or of a weight's content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +60,7 @@ pub struct Graph {
     outputs: Vec<Port>,
     model: TypedModel,
     footprint: Footprint,
+    work: Work,
     weight_bytes: u64,
 }
 
@@ -94,6 +97,7 @@ impl Graph {
             inputs,
             outputs,
             footprint: Footprint::of(&model)?,
+            work: Work::of(&model)?,
             weight_bytes: footprint::weight_bytes(&model),
             model,
         })
@@ -117,6 +121,15 @@ impl Graph {
     /// Bytes of all weights: what a holder of a session is charged.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// Operations of a run on `inputs`, roughly: a multiplication with its addition is one,
+    /// and so is an element that is only moved. Every device counts the same.
+    ///
+    /// As a run: `UnknownName` and `ShapeMismatch` for what the graph does not take.
+    pub fn n_operations(&self, inputs: &[(String, Tensor)]) -> Result<u64, TensorError> {
+        let binding = self.bind(inputs.to_vec(), &[])?;
+        Ok(self.work.n_operations(&binding.symbols))
     }
 
     pub(crate) fn model(&self) -> &TypedModel {
