@@ -62,7 +62,7 @@ pub(super) fn write(text: &mut Text<'_>, name: &str, map: &Map, carried: Option<
             Node::F32(x) => literal(x),
             Node::I32(i32::MIN) => "i32(-2147483647 - 1)".to_owned(),
             Node::I32(x) => format!("i32({x})"),
-            Node::Apply(function, a) => apply(name, function, &of(a), *element),
+            Node::Apply(function, a) => apply(name, function, &of(a)),
             Node::Combine(function, a, b) => combine(name, function, &of(a), &of(b), element_of(a)),
             Node::Select(c, a, b) => format!("select(n{b}, n{a}, n{c})"),
             Node::Cast(a) => cast(name, &of(a), element_of(a), *element),
@@ -77,11 +77,10 @@ pub(super) fn literal(x: f32) -> String {
     format!("bitcast<f32>({}u)", x.to_bits())
 }
 
-fn apply(name: &str, function: Function1, x: &str, element: Element) -> String {
+fn apply(name: &str, function: Function1, x: &str) -> String {
     match function {
         Function1::Abs => format!("abs({x})"),
         Function1::Negate => format!("-{x}"),
-        Function1::Sign if element == Element::I32 => format!("sign({x})"),
         Function1::Sign => format!("sign({x})"),
         Function1::Floor => format!("floor({x})"),
         Function1::Ceil => format!("ceil({x})"),
