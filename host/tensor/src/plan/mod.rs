@@ -3,7 +3,8 @@
 //!
 //! [`lower`] makes steps of a graph's nodes, [`fuse`] makes fewer of them, and
 //! [`arena`] gives every value its bytes. A plan knows shapes, strides and offsets;
-//! it knows neither tract nor a device, so it prints the same everywhere.
+//! it knows neither tract nor a device, so within the same [`Bounds`] it prints the same
+//! everywhere.
 
 mod arena;
 mod fuse;
@@ -165,7 +166,8 @@ impl Plan {
         &self.values[id.0]
     }
 
-    /// Multiplications and additions of all steps, roughly: what a run is charged.
+    /// Multiplications and additions of all steps, roughly, for who reads a plan; saturating.
+    /// No run is charged for them.
     pub(crate) fn n_operations(&self) -> u64 {
         let steps = self.steps.iter().map(|step| step.n_operations());
         steps.fold(0, u64::saturating_add)
@@ -182,7 +184,9 @@ impl From<Uncovered> for TensorError {
     }
 }
 
-/// Bounds that every adapter keeps: a plan within them is the same everywhere.
+/// Bounds that every adapter keeps, so that a plan's text is the same everywhere. A device
+/// plans within its own: one that binds more values to a step (up to 14) joins more steps,
+/// and one that holds larger values covers larger inputs.
 const COMMON: Bounds = Bounds {
     alignment: 256,
     value_bytes: 128 << 20,
@@ -191,7 +195,8 @@ const COMMON: Bounds = Bounds {
 };
 
 /// How a GPU would run a graph: its plan as text, for people and snapshots. `sizes` gives
-/// the graph's named dimensions their sizes; the others are 2.
+/// the graph's named dimensions their sizes; the others are 2. The plan keeps to what every
+/// adapter binds and holds; on a larger one a step may do the work of several here.
 ///
 /// `UnknownName` for a dimension that the graph has not, `NoPlan` when there is
 /// none and the CPU runs it.
