@@ -2,6 +2,7 @@
 
 use super::Program;
 use super::text::Text;
+use crate::plan::view::count;
 use crate::plan::{Axis, Contract};
 
 /// How a product is divided. All divisions sum in the same order, so a tile is a matter
@@ -62,7 +63,7 @@ impl Tile {
 }
 
 pub(super) fn program(mut text: Text<'_>, it: &Contract) -> Program {
-    let n = |axes: &[Axis]| axes.iter().map(|axis| axis.size).product::<usize>();
+    let n = |axes: &[Axis]| count(axes.iter().map(|axis| axis.size));
     for (name, axes) in [
         ("batch", &it.batch),
         ("rows", &it.rows),
@@ -145,7 +146,10 @@ pub(super) fn tiled(mut text: Text<'_>, tile: Tile, sizes: &Sizes) -> Program {
         sizes.b_along_inner
     ));
     text.line(include_str!("contract.wgsl"));
-    let n_groups = row_tiles * column_tiles * sizes.batch as u64;
-    let operations = 2 * tile.rows * tile.columns * (sizes.inner as u64).max(1);
+    let n_groups = row_tiles
+        .saturating_mul(column_tiles)
+        .saturating_mul(sizes.batch as u64);
+    let each = 2 * tile.rows * tile.columns;
+    let operations = each.saturating_mul((sizes.inner as u64).max(1));
     text.program(n_groups, operations)
 }

@@ -3,6 +3,7 @@
 use super::Program;
 use super::contract::{Sizes, Tile, tiled};
 use super::text::Text;
+use crate::plan::view::count;
 use crate::plan::{Convolve, Spatial};
 
 /// From this many channels of a group on, a tile is worth its loads.
@@ -13,8 +14,9 @@ pub(super) fn program(mut text: Text<'_>, it: &Convolve) -> Program {
     let per_group = it.kernel.shape[1];
     let spatial = three(&it.spatial);
     windows(&mut text, &spatial);
-    let outputs: usize = spatial.iter().map(|axis| axis.output).product();
-    let window: usize = spatial.iter().map(|axis| axis.kernel).product();
+    let outputs = count(spatial.iter().map(|axis| axis.output));
+    let window = count(spatial.iter().map(|axis| axis.kernel));
+    let inner = channels.saturating_mul(window);
     text.size("IMAGES", images as u64);
     text.size("GROUPS", groups as u64);
     text.size("CHANNELS", channels as u64);
@@ -53,14 +55,14 @@ pub(super) fn program(mut text: Text<'_>, it: &Convolve) -> Program {
     text.line(include_str!("convolve.wgsl"));
     if per_group < TILED_FROM {
         text.line(include_str!("convolve_direct.wgsl"));
-        let n = images * groups * per_group * outputs;
-        return text.scattered(n, 2 * (channels * window) as u64);
+        let n = count([images, groups, per_group, outputs]);
+        return text.scattered(n, (inner as u64).saturating_mul(2));
     }
     let sizes = Sizes {
         batch: groups,
         rows: per_group,
-        columns: images * outputs,
-        inner: channels * window,
+        columns: images.saturating_mul(outputs),
+        inner,
         a_along_inner: true,
         b_along_inner: false,
     };

@@ -2,6 +2,7 @@
 
 use super::Program;
 use super::text::{Text, computed};
+use crate::plan::view::count;
 use crate::plan::{Element, Gather};
 
 pub(super) fn program(mut text: Text<'_>, it: &Gather) -> Program {
@@ -13,7 +14,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Gather) -> Program {
     text.offsets("x_outer", outer, outer_strides, it.data.offset);
     text.offsets("x_inner", &rest[1..], &strides[1..], 0);
     text.stride("X_AXIS", strides[0]);
-    let inner: usize = rest[1..].iter().product();
+    let inner = count(&rest[1..]);
     text.size("AXIS", rest[0] as u64);
     text.size("INDICES", (it.indices.n_elements() as u64).max(1));
     text.size("INNER", (inner as u64).max(1));

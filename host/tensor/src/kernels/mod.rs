@@ -56,3 +56,75 @@ pub(crate) fn program(plan: &Plan, step: &Step) -> Program {
         Body::Resize(it) => resize::program(text, it),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{
+        Axis, Contract, Element, Place, Pool, PoolKind, Spatial, Step, Value, ValueId, View,
+    };
+
+    /// A plan of one step from value 0 to value 1, both of one element.
+    fn of(body: Body) -> Plan {
+        let value = Value {
+            element: Element::F32,
+            n_elements: 1,
+            place: Place::Arena(0),
+        };
+        Plan {
+            values: vec![value.clone(), value],
+            weights: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            steps: vec![Step {
+                name: "step".to_owned(),
+                body,
+                tail: None,
+                output: ValueId(1),
+            }],
+            arena_bytes: 0,
+        }
+    }
+
+    fn saturated(body: Body) {
+        let plan = of(body);
+        let program = program(&plan, &plan.steps[0]);
+        assert_eq!(program.group_operations, u64::MAX);
+        assert!(plan.n_operations() > 1 << 40);
+    }
+
+    #[test]
+    fn sizes_whose_product_is_beyond_counting_end_no_thread() {
+        let view = |shape: &[usize]| View::whole(ValueId(0), Element::F32, shape);
+        let long = 1 << 40;
+        let window = Spatial {
+            input: 1,
+            output: 1,
+            kernel: long,
+            stride: long,
+            dilation: long,
+            before: long,
+            padded: usize::MAX,
+        };
+        saturated(Body::Pool(Pool {
+            input: view(&[1, 1, 1, 1]),
+            kind: PoolKind::Max,
+            spatial: vec![window; 2],
+            out: vec![1; 4],
+        }));
+        let axis = Axis {
+            size: long,
+            a: 0,
+            b: 0,
+            out: 0,
+        };
+        saturated(Body::Contract(Contract {
+            a: view(&[1]),
+            b: view(&[1]),
+            batch: vec![axis; 2],
+            rows: vec![axis; 2],
+            columns: vec![axis; 2],
+            inner: vec![axis; 2],
+        }));
+    }
+}

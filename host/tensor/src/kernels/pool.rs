@@ -3,6 +3,7 @@
 use super::Program;
 use super::convolve::{padded, three, windows};
 use super::text::Text;
+use crate::plan::view::count;
 use crate::plan::{Pool, PoolKind};
 
 pub(super) fn program(mut text: Text<'_>, it: &Pool) -> Program {
@@ -44,7 +45,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Pool) -> Program {
         .chain(it.spatial.iter().map(|axis| axis.output))
         .collect();
     text.offsets("out_at", &sizes, &it.out, 0);
-    let n: usize = sizes.iter().product();
-    let window: usize = spatial.iter().map(|axis| axis.kernel).product();
+    let n = count(&sizes);
+    let window = count(spatial.iter().map(|axis| axis.kernel));
     text.scattered(n, window as u64)
 }

@@ -2,6 +2,7 @@
 
 use super::Program;
 use super::text::{Text, computed};
+use crate::plan::view::count;
 use crate::plan::{Element, Extreme, Reduce, Reducer};
 
 /// From this many elements on a group of threads reduces them. Depends on what is
@@ -14,7 +15,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Reduce) -> Program {
     text.offsets("outer", kept, outer, it.input.offset);
     text.offsets("inner", reduced, inner, 0);
     text.element("x", &it.input);
-    let n = reduced.iter().product::<usize>();
+    let n = count(reduced);
     text.size("N_REDUCED", n as u64);
     let element = computed(it.input.element);
     let (first, join, each) = match it.reducer {
@@ -74,9 +75,6 @@ fn place(mut text: Text<'_>, it: &Reduce, extreme: Extreme) -> Program {
         "fn better(a: {element}, b: {element}) -> bool {{ return {better}; }}"
     ));
     text.line(include_str!("reduce_place.wgsl"));
-    let (outputs, n) = (
-        text.n_stored(),
-        it.input.shape[it.n_kept..].iter().product::<usize>(),
-    );
+    let (outputs, n) = (text.n_stored(), count(&it.input.shape[it.n_kept..]));
     text.per_element(outputs, n as u64)
 }

@@ -3,10 +3,11 @@
 use super::Program;
 use super::text::Text;
 use crate::plan::Resize;
+use crate::plan::view::count;
 
 pub(super) fn program(mut text: Text<'_>, it: &Resize) -> Program {
     let along = &it.along;
-    let inner: usize = it.shape[along.axis + 1..].iter().product();
+    let inner = count(&it.shape[along.axis + 1..]);
     text.reader("place", &along.places);
     text.reader("weight", &along.weights);
     text.element("x", &it.input);
@@ -21,5 +22,5 @@ pub(super) fn program(mut text: Text<'_>, it: &Resize) -> Program {
     text.size("WINDOW", along.window as u64);
     text.line(include_str!("resize.wgsl"));
     let n = text.n_stored();
-    text.per_element(n, 2 * along.window as u64)
+    text.per_element(n, (along.window as u64).saturating_mul(2))
 }

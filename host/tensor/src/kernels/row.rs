@@ -3,6 +3,7 @@
 use super::Program;
 use super::map::literal;
 use super::text::Text;
+use crate::plan::view::count;
 use crate::plan::{Row, RowKind};
 
 pub(super) fn program(mut text: Text<'_>, it: &Row) -> Program {
@@ -14,10 +15,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Row) -> Program {
     text.offsets("out_outer", kept, outer, 0);
     text.offsets("out_inner", along, inner, 0);
     text.element("x", &it.input);
-    let (n, rows) = (
-        along.iter().product::<usize>(),
-        kept.iter().product::<usize>(),
-    );
+    let (n, rows) = (count(along), count(kept));
     text.size("N", n as u64);
     let functions = match it.kind {
         RowKind::Softmax | RowKind::LogSoftmax => "const SHIFTS: bool = true;\n\
@@ -40,5 +38,5 @@ pub(super) fn program(mut text: Text<'_>, it: &Row) -> Program {
     ));
     text.line(include_str!("row.wgsl"));
     let n_groups = if n == 0 { 0 } else { rows as u64 };
-    text.program(n_groups, 4 * n as u64)
+    text.program(n_groups, (n as u64).saturating_mul(4))
 }

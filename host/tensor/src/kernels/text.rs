@@ -204,10 +204,11 @@ fn packed(element: Element, expression: &str) -> String {
 fn offset_of(shape: &[usize], strides: &[i64], offset: i64) -> String {
     // Dimensions of 1 say nothing; neighbours that lie in step are one.
     let mut merged: Vec<(usize, i64)> = Vec::new();
+    let whole = |stride: i64, size: usize| stride.checked_mul(i64::try_from(size).ok()?);
     for (&size, &stride) in shape.iter().zip(strides).filter(|(size, _)| **size != 1) {
         match merged.last_mut() {
-            Some((outer, step)) if *step == stride * size as i64 => {
-                *outer *= size;
+            Some((outer, step)) if Some(*step) == whole(stride, size) => {
+                *outer = outer.saturating_mul(size);
                 *step = stride;
             }
             _ => merged.push((size, stride)),

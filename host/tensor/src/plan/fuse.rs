@@ -1,6 +1,7 @@
 //! Fewer steps for the same numbers: element-wise steps join each other, and become
 //! the tail of whatever made their input.
 
+use super::view::count;
 use super::{Body, Bounds, Map, Plan, Source, Step, ValueId};
 
 /// Nodes of one program at most: beyond that registers run out and nothing is won.
@@ -32,7 +33,7 @@ fn fusible(plan: &Plan, at: usize, bounds: &Bounds) -> Option<(usize, usize)> {
     for (source, view) in map.sources.iter().enumerate() {
         let Source::View(view) = view else { continue };
         let value = view.value;
-        let whole = plan.value(value).n_elements == map.shape.iter().product::<usize>();
+        let whole = plan.value(value).n_elements == count(&map.shape);
         if !whole || !map.sources[source].is_all_of(value) || !read_once(plan, at, value) {
             continue;
         }

@@ -91,7 +91,7 @@ impl Value {
     /// Bytes on the device; an empty value has the room of one element, since
     /// nothing smaller can be bound.
     pub(crate) fn n_bytes(&self) -> u64 {
-        self.n_elements.max(1) as u64 * self.element.n_bytes()
+        (self.n_elements.max(1) as u64).saturating_mul(self.element.n_bytes())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::view::count;
 use super::{
     Axis, Body, Element, Map, Node, Place, Plan, PlanPort, PoolKind, Source, ValueId, View,
 };
@@ -85,8 +86,7 @@ impl Display for Body {
         match self {
             Self::Map(map) => write!(f, "map {map}"),
             Self::Contract(it) => {
-                let sizes =
-                    |axes: &[Axis]| -> usize { axes.iter().map(|axis| axis.size).product() };
+                let sizes = |axes: &[Axis]| count(axes.iter().map(|axis| axis.size));
                 write!(
                     f,
                     "contract {} × {} as {} × [{}, {}]·[{}, {}]",

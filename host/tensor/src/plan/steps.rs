@@ -280,7 +280,7 @@ impl Step {
                 let windows = it
                     .spatial
                     .iter()
-                    .map(|spatial| spatial.output * spatial.kernel);
+                    .map(|spatial| spatial.output.saturating_mul(spatial.kernel));
                 product(&mut windows.chain(it.input.shape[..2].iter().copied()))
             }
             Body::Gather(it) => {

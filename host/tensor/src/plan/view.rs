@@ -1,5 +1,7 @@
 //! Which elements of a value a step reads, in which order.
 
+use std::borrow::Borrow;
+
 use super::{Element, ValueId};
 
 /// A value seen with a shape and a stride for each dimension, both outermost first.
@@ -28,7 +30,7 @@ impl View {
     }
 
     pub(crate) fn n_elements(&self) -> usize {
-        self.shape.iter().product()
+        count(&self.shape)
     }
 
     /// Whether its elements lie one after another from the value's first.
@@ -70,7 +72,12 @@ impl View {
     /// Every `step`th of one dimension from `start` on; `step` may be negative.
     pub(crate) fn strided(mut self, axis: usize, start: usize, step: i64, size: usize) -> Self {
         self.offset += self.strides[axis] * start as i64;
-        self.strides[axis] *= step;
+        // A model may ask for one element in steps of any length.
+        self.strides[axis] = if size > 1 {
+            self.strides[axis] * step
+        } else {
+            0
+        };
         self.shape[axis] = size;
         self
     }
@@ -99,13 +106,26 @@ impl View {
     }
 }
 
+/// Elements of so many along each dimension; `usize::MAX` where that is beyond counting, so
+/// that a model which chooses the sizes overflows nothing.
+pub(crate) fn count(sizes: impl IntoIterator<Item = impl Borrow<usize>>) -> usize {
+    let sizes = sizes.into_iter();
+    // A size of 0 makes all nothing, wherever it stands.
+    let (mut n, mut is_empty) = (1_usize, false);
+    for size in sizes {
+        is_empty |= *size.borrow() == 0;
+        n = n.saturating_mul(*size.borrow());
+    }
+    if is_empty { 0 } else { n }
+}
+
 /// Strides of a shape whose elements lie one after another.
 pub(crate) fn row_major(shape: &[usize]) -> Vec<i64> {
     let mut strides = vec![0; shape.len()];
     let mut stride = 1_i64;
     for (at, &size) in shape.iter().enumerate().rev() {
         strides[at] = stride;
-        stride *= size.max(1) as i64;
+        stride = stride.saturating_mul(i64::try_from(size.max(1)).unwrap_or(i64::MAX));
     }
     strides
 }

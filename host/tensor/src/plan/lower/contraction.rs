@@ -191,7 +191,10 @@ fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View
         view.strides.insert(axis, stride * size as i64);
         view
     };
-    if groups == 0 || !n_out.is_multiple_of(groups) || input.shape[1] != n_in * groups {
+    if groups == 0
+        || !n_out.is_multiple_of(groups)
+        || Some(input.shape[1]) != n_in.checked_mul(groups)
+    {
         return Err(uncovered(node, "its groups do not divide its channels"));
     }
     let per_group = n_out / groups;

@@ -16,6 +16,7 @@ use tract_onnx::prelude::{DatumType, OutletId, SymbolValues, Tensor, TypedModel,
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
+use super::view::count;
 use super::{
     Body, Bounds, Element, Map, Place, Plan, PlanPort, Step, Uncovered, Value, ValueId, View,
     Weight,
@@ -229,7 +230,7 @@ impl Lowering<'_> {
         self.plan.weights.push(Weight { bytes });
         self.plan.values.push(Value {
             element,
-            n_elements: shape.iter().product(),
+            n_elements: count(shape),
             place,
         });
         View::whole(ValueId(self.plan.values.len() - 1), element, shape)
@@ -239,7 +240,7 @@ impl Lowering<'_> {
     fn value(&mut self, element: Element, shape: &[usize]) -> View {
         self.plan.values.push(Value {
             element,
-            n_elements: shape.iter().product(),
+            n_elements: count(shape),
             place: Place::Arena(0),
         });
         View::whole(ValueId(self.plan.values.len() - 1), element, shape)

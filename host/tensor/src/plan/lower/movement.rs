@@ -66,10 +66,11 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
             stride if stride > 0 => sample.modulo,
             _ => from.saturating_sub(1),
         };
-        let reach = size.saturating_sub(1) * sample.stride.unsigned_abs();
+        let steps = size.saturating_sub(1);
+        let reach = steps.saturating_mul(sample.stride.unsigned_abs());
         let inside = size == 0
             || match sample.stride > 0 {
-                true => first + reach < from,
+                true => first.saturating_add(reach) < from,
                 false => reach <= first && sample.modulo == 0,
             };
         if !inside {

@@ -89,8 +89,12 @@ pub(super) fn spatial(
     let padding = spec.computed_padding(sizes);
     let spatial = (0..rank).map(|axis| {
         let explicit = match &spec.padding {
-            PaddingSpec::ExplicitOnnxPool(before, after, _) => before[axis] + after[axis],
-            _ => padding[axis].pad_before + padding[axis].pad_after,
+            PaddingSpec::ExplicitOnnxPool(before, after, _) => {
+                before[axis].saturating_add(after[axis])
+            }
+            _ => padding[axis]
+                .pad_before
+                .saturating_add(padding[axis].pad_after),
         };
         Spatial {
             input: sizes[axis],
@@ -99,7 +103,7 @@ pub(super) fn spatial(
             stride: spec.stride(axis),
             dilation: spec.dilation(axis),
             before: padding[axis].pad_before,
-            padded: sizes[axis] + explicit,
+            padded: sizes[axis].saturating_add(explicit),
         }
     });
     Ok((spatial.collect(), input))
