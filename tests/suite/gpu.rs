@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tract_onnx::pb::tensor_proto::DataType;
 use trommel_tensor::{
-    Account, Device as _, GpuDevice, GpuOptions, Run, Session, Tensor, TensorError,
+    Account, Device as _, GpuDevice, GpuOptions, Run, Session, Tensor, TensorError, plan_text,
 };
 use trommel_tests::devices::{Array, evaluate, gpu, gpu_of, graph, new_gpu, run, upload};
 use trommel_tests::onnx::{Attribute, Builder, Dim};
@@ -201,4 +201,31 @@ async fn what_a_run_holds_is_charged_before_it_begins() {
         matches!(error, TensorError::QuotaExceeded { .. }),
         "{error}"
     );
+}
+
+/// Were it noticed any later, its tables would have been made already: they grow with it.
+#[test]
+fn a_value_that_no_gpu_holds_is_refused_at_its_node() {
+    let sizes = [Attribute::Text("mode", "linear")];
+    let resized = Builder::default()
+        .input("x", &[Dim::Name("batch"), Dim::Size(3)])
+        .weight("scales", &[2], &[1.0, (1 << 25) as f32])
+        .node_with("Resize", &["x", "", "scales"], &["y"], &sizes)
+        .output("y")
+        .file();
+    let repeated = Builder::default()
+        .input("x", &[Dim::Name("batch"), Dim::Size(3)])
+        .integers("shape", &[3], &[1 << 25, 1, 1])
+        .node("Expand", &["x", "shape"], "wide")
+        .node("Exp", &["wide"], "y")
+        .output("y")
+        .file();
+    for (file, at) in [(resized, "y-node"), (repeated, "wide-node")] {
+        let error = plan_text(&graph(&file), &[]).unwrap_err();
+        let TensorError::NoPlan { node, why, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(node.contains(at), "node `{node}`: {why}");
+        assert!(why.contains("where one value may have 134217728"), "{why}");
+    }
 }

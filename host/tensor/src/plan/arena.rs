@@ -16,12 +16,6 @@ pub(super) fn place(plan: &mut Plan, bounds: &Bounds) -> Result<(), Uncovered> {
     for at in order {
         let value = &plan.values[at];
         let n_bytes = room(value, bounds);
-        if n_bytes > bounds.value_bytes {
-            return Err(uncovered(format!(
-                "a value of {n_bytes} bytes, where one may have {}",
-                bounds.value_bytes
-            )));
-        }
         let (first, last) = lives[at].expect("filtered above");
         let mut offset = 0;
         let mut together: Vec<&Placed> = placed

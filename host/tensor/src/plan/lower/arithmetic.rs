@@ -51,7 +51,7 @@ fn apply(to: &mut Lowering<'_>, node: &TypedNode, function: Function1) -> Result
     let mut program = Program::new(&input.shape);
     let element = input.element;
     let x = program.source(to, input);
-    Ok(program.finish(to, node, Node::Apply(function, x), element))
+    program.finish(to, node, Node::Apply(function, x), element)
 }
 
 fn combine(
@@ -85,7 +85,7 @@ fn combine(
     let mut program = Program::new(&shape);
     let a = program.source(to, a.broadcast(&shape));
     let b = program.source(to, b.broadcast(&shape));
-    Ok(program.finish(to, node, Node::Combine(function, a, b), element))
+    program.finish(to, node, Node::Combine(function, a, b), element)
 }
 
 fn select(to: &mut Lowering<'_>, node: &TypedNode) -> Result<View, Uncovered> {
@@ -97,7 +97,7 @@ fn select(to: &mut Lowering<'_>, node: &TypedNode) -> Result<View, Uncovered> {
     }
     let mut program = Program::new(&shape);
     let [c, a, b] = views.map(|view| program.source(to, view.broadcast(&shape)));
-    Ok(program.finish(to, node, Node::Select(c, a, b), element))
+    program.finish(to, node, Node::Select(c, a, b), element)
 }
 
 fn cast(to: &mut Lowering<'_>, node: &TypedNode, into: DatumType) -> Result<View, Uncovered> {
@@ -108,7 +108,7 @@ fn cast(to: &mut Lowering<'_>, node: &TypedNode, into: DatumType) -> Result<View
     }
     let mut program = Program::new(&input.shape);
     let x = program.source(to, input);
-    Ok(program.finish(to, node, Node::Cast(x), element))
+    program.finish(to, node, Node::Cast(x), element)
 }
 
 struct Program(Map);
@@ -144,10 +144,10 @@ impl Program {
         node: &TypedNode,
         last: Node,
         element: Element,
-    ) -> View {
+    ) -> Result<View, Uncovered> {
         self.0.nodes.push((last, element));
         let shape = self.0.shape.clone();
-        to.step(&node.name, Body::Map(self.0), &shape)
+        to.step(node, Body::Map(self.0), &shape)
     }
 }
 

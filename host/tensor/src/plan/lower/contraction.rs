@@ -78,7 +78,7 @@ fn single(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View,
         n_kept,
         reducer: Reducer::Sum,
     };
-    Ok(to.step(&node.name, Body::Reduce(body), &shape))
+    to.step(node, Body::Reduce(body), &shape)
 }
 
 fn product(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View, Uncovered> {
@@ -165,7 +165,7 @@ fn product(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View
             inner: turned(body.inner),
         };
     }
-    Ok(to.step(&node.name, Body::Contract(body), &shape))
+    to.step(node, Body::Contract(body), &shape)
 }
 
 fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View, Uncovered> {
@@ -226,5 +226,5 @@ fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View
         spatial: sizes,
         out,
     };
-    Ok(to.step(&node.name, Body::Convolve(body), &shape))
+    to.step(node, Body::Convolve(body), &shape)
 }

@@ -47,6 +47,7 @@ pub(super) fn lower(
         sizes,
         bounds,
         views: HashMap::new(),
+        made_bytes: 0,
         plan: Plan {
             values: Vec::new(),
             weights: Vec::new(),
@@ -96,6 +97,8 @@ struct Lowering<'a> {
     bounds: &'a Bounds,
     views: HashMap<OutletId, View>,
     plan: Plan,
+    /// Bytes of weights that no file holds: tables that a step reads.
+    made_bytes: u64,
 }
 
 /// What lowers one family of operators; `None` for an operator of another.
@@ -135,7 +138,7 @@ impl Lowering<'_> {
         let node = self.model.node(outlet.node);
         let element = element_of(node, node.outputs[outlet.slot].fact.datum_type)?;
         let shape = self.shape(node, outlet)?;
-        let view = self.value(element, &shape);
+        let view = self.value(node, element, &shape)?;
         self.plan.inputs.push(PlanPort {
             value: view.value,
             shape,
@@ -155,7 +158,7 @@ impl Lowering<'_> {
         let view = if is_own {
             view
         } else {
-            self.copied(&node.name, view)
+            self.copied(node, view)?
         };
         self.plan.outputs.push(PlanPort {
             value: view.value,
@@ -211,17 +214,56 @@ impl Lowering<'_> {
 
     fn weight(&mut self, node: &TypedNode, tensor: &Tensor) -> Result<View, Uncovered> {
         let element = element_of(node, tensor.datum_type())?;
+        self.check_value(node, element, tensor.shape())?;
         let bytes = bytes_of(node, tensor)?;
-        if bytes.len() as u64 > self.bounds.value_bytes {
+        Ok(self.add_weight(element, tensor.shape(), bytes))
+    }
+
+    /// Refuses what the device cannot hold as one value. Called before anything is made
+    /// that grows with it: sizes come from a plugin.
+    fn check_value(
+        &self,
+        node: &TypedNode,
+        element: Element,
+        shape: &[usize],
+    ) -> Result<(), Uncovered> {
+        let n_elements = count(shape);
+        let n_bytes = (n_elements as u64).saturating_mul(element.n_bytes());
+        if n_bytes <= self.bounds.value_bytes && n_elements <= MAX_ELEMENTS {
+            return Ok(());
+        }
+        Err(uncovered(
+            node,
+            format!(
+                "{} takes {n_bytes} bytes, where one value may have {}",
+                shown(shape),
+                self.bounds.value_bytes
+            ),
+        ))
+    }
+
+    /// Counts `times` weights that planning itself is about to make. All of them together
+    /// take no more than a run may.
+    fn charge(
+        &mut self,
+        node: &TypedNode,
+        element: Element,
+        shape: &[usize],
+        times: u64,
+    ) -> Result<(), Uncovered> {
+        let each = (count(shape) as u64).saturating_mul(element.n_bytes());
+        let made = self.made_bytes.saturating_add(each.saturating_mul(times));
+        if made > self.bounds.arena_bytes {
             return Err(uncovered(
                 node,
                 format!(
-                    "a weight of {} bytes is larger than one may be",
-                    bytes.len()
+                    "its tables and those before it take {made} bytes, where a run may hold {}",
+                    self.bounds.arena_bytes
                 ),
             ));
         }
-        Ok(self.add_weight(element, tensor.shape(), bytes))
+        self.made_bytes = made;
+        Ok(())
     }
 
     fn add_weight(&mut self, element: Element, shape: &[usize], bytes: Vec<u8>) -> View {
@@ -237,30 +279,37 @@ impl Lowering<'_> {
     }
 
     /// A value of the arena that a step or an input will fill.
-    fn value(&mut self, element: Element, shape: &[usize]) -> View {
+    fn value(
+        &mut self,
+        node: &TypedNode,
+        element: Element,
+        shape: &[usize],
+    ) -> Result<View, Uncovered> {
+        self.check_value(node, element, shape)?;
         self.plan.values.push(Value {
             element,
             n_elements: count(shape),
             place: Place::Arena(0),
         });
-        View::whole(ValueId(self.plan.values.len() - 1), element, shape)
+        let id = ValueId(self.plan.values.len() - 1);
+        Ok(View::whole(id, element, shape))
     }
 
     /// Adds a step that makes a value of `shape`.
-    fn step(&mut self, name: &str, body: Body, shape: &[usize]) -> View {
-        let view = self.value(body.element(), shape);
+    fn step(&mut self, node: &TypedNode, body: Body, shape: &[usize]) -> Result<View, Uncovered> {
+        let view = self.value(node, body.element(), shape)?;
         self.plan.steps.push(Step {
-            name: name.to_owned(),
+            name: node.name.clone(),
             body,
             tail: None,
             output: view.value,
         });
-        view
+        Ok(view)
     }
 
-    fn copied(&mut self, name: &str, view: View) -> View {
+    fn copied(&mut self, node: &TypedNode, view: View) -> Result<View, Uncovered> {
         let shape = view.shape.clone();
-        self.step(name, Body::Map(Map::copy(view)), &shape)
+        self.step(node, Body::Map(Map::copy(view)), &shape)
     }
 
     fn f32_only(&self, node: &TypedNode, view: &View) -> Result<(), Uncovered> {

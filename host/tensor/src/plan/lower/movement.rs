@@ -8,7 +8,7 @@ use tract_onnx::tract_core::ops::array::{
 };
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::nn::resize::{AxisPlan, plan_axis};
+use tract_onnx::tract_core::ops::nn::resize::{AxisPlan, plan_axis, window_size};
 use tract_onnx::tract_core::ops::nn::{Interpolator, NearestUpsample, Resize as TractResize};
 use tract_onnx_opl::resize::{AspectRatio, CoordTransform, Nearest, Resize as OnnxResize};
 
@@ -32,7 +32,7 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
                     None => View {
                         strides: super::super::view::row_major(&shape),
                         shape,
-                        ..to.copied(&node.name, input)
+                        ..to.copied(node, input)?
                     },
                 }
             }
@@ -102,7 +102,7 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
         if gather.output_type.is_some() || !counts || body.data.shape[gather.axis] == 0 {
             return Err(uncovered(node, "no kernel for such indices or data"));
         }
-        return Ok(Some(to.step(&node.name, Body::Gather(body), &shape?)));
+        return to.step(node, Body::Gather(body), &shape?).map(Some);
     }
     if let Some(upsample) = node.op_as::<NearestUpsample>() {
         // Each element is repeated along a dimension of its own, which is then merged.
@@ -117,14 +117,15 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
             strides,
             ..input
         };
-        let copied = to.copied(&node.name, view);
+        let copied = to.copied(node, view)?;
         let view = View::whole(copied.value, copied.element, &shape?);
         return Ok(Some(view));
     }
     if let Some(resize) = node.op_as::<TractResize>() {
         let given = resize.optional_scales_input;
         let plan = |scale, old, new| resize.plan_axis(scale, old, new);
-        return self::resize(to, node, given, &plan, &shape?).map(Some);
+        let window = window_size(&resize.interpolator, false, 1.0);
+        return self::resize(to, node, given, (window, &plan), &shape?).map(Some);
     }
     if let Some(resize) = node.op_as::<OnnxResize>() {
         return onnx_resize(to, node, resize, &shape?).map(Some);
@@ -148,11 +149,11 @@ fn tile(to: &mut Lowering<'_>, node: &TypedNode, shape: &[usize]) -> Result<View
         strides,
         ..input
     };
-    let copied = to.copied(&node.name, view);
+    let copied = to.copied(node, view)?;
     Ok(View::whole(copied.value, copied.element, shape))
 }
 
-/// More parts than one step may read are put together by halves.
+/// More parts than one step may read are put together level by level.
 fn concat(
     to: &mut Lowering<'_>,
     node: &TypedNode,
@@ -162,17 +163,24 @@ fn concat(
     let parts = (0..node.inputs.len()).map(|input| to.read(node, input));
     let mut parts: Vec<View> = parts.collect::<Result<_, _>>()?;
     parts.retain(|part| part.shape[axis] > 0);
-    let at_once = to.bounds.inputs;
+    let at_once = to.bounds.inputs.max(2);
     while parts.len() > at_once {
-        let first: Vec<View> = parts.drain(..at_once).collect();
-        let mut shape = shape.to_vec();
-        shape[axis] = first.iter().map(|part| part.shape[axis]).sum();
-        let body = Concat {
-            parts: first,
-            axis,
-            shape: shape.clone(),
-        };
-        parts.insert(0, to.step(&node.name, Body::Concat(body), &shape));
+        let mut joined = Vec::with_capacity(parts.len().div_ceil(at_once));
+        for parts in parts.chunks(at_once) {
+            if let [part] = parts {
+                joined.push(part.clone());
+                continue;
+            }
+            let mut shape = shape.to_vec();
+            shape[axis] = parts.iter().map(|part| part.shape[axis]).sum();
+            let body = Concat {
+                parts: parts.to_vec(),
+                axis,
+                shape: shape.clone(),
+            };
+            joined.push(to.step(node, Body::Concat(body), &shape)?);
+        }
+        parts = joined;
     }
     match parts.len() {
         0 => Err(uncovered(node, "it puts together nothing")),
@@ -183,7 +191,7 @@ fn concat(
                 axis,
                 shape: shape.to_vec(),
             };
-            Ok(to.step(&node.name, Body::Concat(body), shape))
+            to.step(node, Body::Concat(body), shape)
         }
     }
 }
@@ -226,15 +234,19 @@ fn pad(
         shape: shape.to_vec(),
         mode,
     };
-    Ok(to.step(&node.name, Body::Pad(body), shape))
+    to.step(node, Body::Pad(body), shape)
 }
 
-/// Axis by axis, in the order and with the weights that the CPU uses.
+/// Places of the input that one of the output looks at when it takes the nearest.
+const NEAREST_WINDOW: usize = 2;
+
+/// Axis by axis, in the order and with the weights that the CPU uses: `plan` tells them of
+/// an axis, `window` a place.
 fn resize(
     to: &mut Lowering<'_>,
     node: &TypedNode,
     given: Option<usize>,
-    plan: &dyn Fn(f32, usize, usize) -> AxisPlan,
+    (window, plan): (usize, &dyn Fn(f32, usize, usize) -> AxisPlan),
     shape: &[usize],
 ) -> Result<View, Uncovered> {
     let mut view = to.read(node, 0)?;
@@ -261,29 +273,36 @@ fn resize(
         if old == 0 || new == 0 {
             return Err(uncovered(node, "an empty value is not resized"));
         }
+        let mut shape = view.shape.clone();
+        shape[axis] = new;
+        // Tables grow with the value, so both are looked at before either is made.
+        let table = [new, window];
+        to.check_value(node, Element::F32, &shape)?;
+        to.check_value(node, Element::F32, &table)?;
+        to.charge(node, Element::F32, &table, 2)?;
         let plan = plan(scale, old, new);
+        if plan.window != window {
+            return Err(uncovered(node, "its window is not the one that was told"));
+        }
         if plan.extrapolated.contains(&true) {
             return Err(uncovered(node, "it extrapolates"));
         }
         let words = |numbers: Vec<u32>| numbers.into_iter().flat_map(u32::to_le_bytes).collect();
         let places = plan.indices.iter().map(|&place| place as u32).collect();
         let weights = plan.weights.iter().map(|weight| weight.to_bits()).collect();
-        let table = [new, plan.window];
         let places = to.add_weight(Element::I32, &table, words(places));
         let weights = to.add_weight(Element::F32, &table, words(weights));
-        let mut shape = view.shape.clone();
-        shape[axis] = new;
         let body = Resize {
             input: view,
             along: ResizeAxis {
                 axis,
-                window: plan.window,
+                window,
                 places,
                 weights,
             },
             shape: shape.clone(),
         };
-        view = to.step(&node.name, Body::Resize(body), &shape);
+        view = to.step(node, Body::Resize(body), &shape)?;
     }
     Ok(view)
 }
@@ -322,10 +341,10 @@ fn onnx_resize(
     };
     let plan = |scale, old, new| {
         let place = |x| Some(coordinate.transform(x, scale, old, new));
-        plan_axis(old, new, 2, false, place, |ratio, taps| {
+        plan_axis(old, new, NEAREST_WINDOW, false, place, |ratio, taps| {
             let right = ratio == 1.0 || prefers_right(ratio);
             taps.copy_from_slice(&[f32::from(u8::from(!right)), f32::from(u8::from(right))]);
         })
     };
-    self::resize(to, node, given, &plan, shape)
+    self::resize(to, node, given, (NEAREST_WINDOW, &plan), shape)
 }

@@ -70,7 +70,7 @@ fn reduce(to: &mut Lowering<'_>, node: &TypedNode, op: &TractReduce) -> Result<V
         n_kept,
         reducer,
     };
-    Ok(to.step(&node.name, Body::Reduce(body), &shape))
+    to.step(node, Body::Reduce(body), &shape)
 }
 
 fn is_number(element: Element) -> bool {
@@ -95,5 +95,5 @@ fn row(
         kind,
         out: order.iter().map(|&axis| own[axis]).collect(),
     };
-    Ok(to.step(&node.name, Body::Row(body), &shape))
+    to.step(node, Body::Row(body), &shape)
 }

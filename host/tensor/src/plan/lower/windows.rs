@@ -55,7 +55,7 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
         spatial,
         out: [image, channel].into_iter().chain(places).collect(),
     };
-    Ok(Some(to.step(&node.name, Body::Pool(body), &shape)))
+    to.step(node, Body::Pool(body), &shape).map(Some)
 }
 
 /// The spatial dimensions, and the input as `[image, channel, spatial…]`.
