@@ -2,7 +2,8 @@
 //! stages graph → plan → kernels.
 //!
 //! [`lower`] makes steps of a graph's nodes, [`fuse`] makes fewer of them, and
-//! [`arena`] gives every value its bytes. A plan knows shapes, strides and offsets;
+//! [`arena`] gives every value its bytes; [`validate`] lets no plan pass that would read or
+//! write what is not its own. A plan knows shapes, strides and offsets;
 //! it knows neither tract nor a device, so within the same [`Bounds`] it prints the same
 //! everywhere.
 
@@ -12,6 +13,7 @@ mod lower;
 mod map;
 mod print;
 mod steps;
+mod validate;
 pub(crate) mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +43,9 @@ pub(crate) struct Bounds {
     /// Values that one step may read.
     pub(crate) inputs: usize,
 }
+
+/// Elements of one value at most: kernels count them in 32 bits, with a sign.
+const MAX_ELEMENTS: usize = 1 << 30;
 
 /// What every symbol is taken for when a graph is looked at before any run.
 const PROBED_SIZE: i64 = 2;
@@ -144,6 +149,7 @@ impl Plan {
             let mut plan = lower::lower(graph, sizes, bounds)?;
             fuse::fuse(&mut plan, bounds);
             arena::place(&mut plan, bounds)?;
+            validate::validate(&plan, bounds)?;
             Ok(plan)
         };
         // A graph comes from a plugin: one that we did not think of runs on the CPU, and

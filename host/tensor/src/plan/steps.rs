@@ -238,11 +238,16 @@ impl Body {
 }
 
 impl Step {
+    /// All that it reads, the tail's last.
+    pub(crate) fn views(&self) -> impl Iterator<Item = &View> {
+        let tail = self.tail.iter().flat_map(Map::views);
+        self.body.views().into_iter().chain(tail)
+    }
+
     /// Every value it reads, each once, in the order of first use.
     pub(crate) fn inputs(&self) -> Vec<ValueId> {
         let mut inputs = Vec::new();
-        let tail = self.tail.iter().flat_map(Map::views);
-        for view in self.body.views().into_iter().chain(tail) {
+        for view in self.views() {
             if !inputs.contains(&view.value) {
                 inputs.push(view.value);
             }

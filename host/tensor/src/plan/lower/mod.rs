@@ -18,14 +18,11 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::view::count;
 use super::{
-    Body, Bounds, Element, Map, Place, Plan, PlanPort, Step, Uncovered, Value, ValueId, View,
-    Weight,
+    Body, Bounds, Element, MAX_ELEMENTS, Map, Place, Plan, PlanPort, Step, Uncovered, Value,
+    ValueId, View, Weight,
 };
 use crate::Graph;
 use crate::shape::shown;
-
-/// Elements of one value at most: kernels count them in 32 bits, with a sign.
-const MAX_ELEMENTS: usize = 1 << 30;
 
 /// Dimensions of one value at most.
 const MAX_RANK: usize = 12;
