@@ -100,25 +100,48 @@ async fn a_graph_without_a_plan_runs_on_the_cpu() {
     assert_eq!(answer.unwrap(), [1.0, 2.0, 3.0]);
 }
 
+/// Rows whose answer is too large to be brought over before anybody asks.
+const MANY_ROWS: usize = 200_000;
+
+/// The answer for `n_rows` of three numbers each, and those numbers.
+async fn doubled_rows(
+    device: &GpuDevice,
+    session: &dyn Session,
+    n_rows: usize,
+) -> (Tensor, Vec<f32>) {
+    let values: Vec<f32> = (0..3 * n_rows).map(|x| x as f32).collect();
+    let x = upload(device, &Array::floats(&[n_rows, 3], &values)).unwrap();
+    let outputs = run(session, &[("x".to_owned(), x)]).await;
+    (outputs.unwrap().remove(0), values)
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
+
 #[tokio::test]
-async fn a_large_output_stays_on_the_gpu_and_feeds_the_next_run() {
+async fn a_large_output_stays_on_the_gpu_and_is_lost_with_it() {
+    let Some(device) = new_gpu(false) else { return };
+    let session = session(&device, &doubled());
+    let (small, _) = doubled_rows(&device, session.as_ref(), 2).await;
+    let (large, _) = doubled_rows(&device, session.as_ref(), MANY_ROWS).await;
+    device.lose();
+    let read = small.read().await.unwrap();
+    assert_eq!(floats(&read), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+    let error = large.read().await.unwrap_err();
+    assert!(matches!(error, TensorError::DeviceLost { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_large_output_feeds_the_next_run_and_can_be_read() {
     let Some(device) = gpu(false) else { return };
     let session = session(&device, &doubled());
-    let n_rows = 200_000;
-    let values: Vec<f32> = (0..3 * n_rows).map(|x| x as f32).collect();
-    let x = upload(device.as_ref(), &Array::floats(&[n_rows, 3], &values)).unwrap();
-    let run = async |x: Tensor| {
-        let outputs = run(session.as_ref(), &[("x".to_owned(), x)]).await;
-        outputs.unwrap().remove(0)
-    };
-    let four_times = run(run(x).await).await;
-    let bytes = four_times.read().await.unwrap();
-    let words = bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|word| f32::from_le_bytes(*word));
-    assert!(words.eq(values.iter().map(|x| 4.0 * x)));
+    let (large, values) = doubled_rows(&device, session.as_ref(), MANY_ROWS).await;
+    let outputs = run(session.as_ref(), &[("x".to_owned(), large)]).await;
+    let read = outputs.unwrap().remove(0).read().await.unwrap();
+    let right: Vec<f32> = values.iter().map(|x| 4.0 * x).collect();
+    assert!(floats(&read) == right);
 }
 
 /// `y = x·x·…`, each factor a square matrix: some work for few bytes.
