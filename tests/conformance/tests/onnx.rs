@@ -2,12 +2,8 @@
 //! `tests/cases/onnx.toml` with the reason; on a GPU nothing that the plan claims fails
 //! unless the CPU is listed to fail on it too.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "a test that is skipped says so, and why"
-)]
-
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -57,10 +53,15 @@ fn unpacked() -> Result<tempfile::TempDir, String> {
     }
 }
 
+/// Says so where it is seen: what a test prints by `eprintln!` is shown only if it fails.
+fn skipped(what: &str, why: &str) {
+    writeln!(std::io::stderr(), "skipped {what}: {why}").expect("standard error is open");
+}
+
 /// The tests and the list of those that do not pass; none, with the reason printed, where
 /// the tests cannot be had.
 fn at_hand() -> Option<(tempfile::TempDir, Listed)> {
-    let folder = unpacked().map_err(|why| eprintln!("SKIPPED ONNX's tests: {why}"));
+    let folder = unpacked().map_err(|why| skipped("ONNX's tests", &why));
     let listed = toml::from_str(include_str!("../../cases/onnx.toml")).expect("a list");
     Some((folder.ok()?, listed))
 }
@@ -123,7 +124,7 @@ fn nothing_that_a_plan_claims_fails_on_a_gpu() {
             Err(why) => {
                 let required = std::env::var_os("TROMMEL_GPU_REQUIRED").is_some();
                 assert!(!required, "TROMMEL_GPU_REQUIRED is set: {why}");
-                eprintln!("SKIPPED ONNX's tests on a GPU: {why}");
+                skipped("ONNX's tests on a GPU", &why);
                 return;
             }
         };
