@@ -1,5 +1,7 @@
 //! Whole models on every device: the CPU's answers, and the same score in any batch.
 
+mod folded;
+
 use std::sync::Arc;
 
 use trommel_tensor::{Device, Graph, Session, plan_text};

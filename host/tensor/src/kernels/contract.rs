@@ -86,9 +86,9 @@ pub(super) fn program(mut text: Text<'_>, it: &Contract) -> Program {
          fn load_b(batch: u32, inner: u32, column: u32) -> f32 {\n\
          \x20   return b_element(B_FIRST + b_batch(batch) + b_inner(inner) + b_columns(column));\n}\n\
          fn place(batch: u32, row: u32, column: u32) -> u32 {\n\
-         \x20   return u32(out_batch(batch) + out_rows(row) + out_columns(column));\n}\n\
-         fn start(batch: u32, row: u32) -> f32 { return 0.0; }",
+         \x20   return u32(out_batch(batch) + out_rows(row) + out_columns(column));\n}",
     );
+    start(&mut text, it);
     let near = |axes: &[Axis], of: fn(&Axis) -> i64| {
         let strides = axes.iter().filter(|axis| axis.size > 1).map(of);
         strides
@@ -107,6 +107,29 @@ pub(super) fn program(mut text: Text<'_>, it: &Contract) -> Program {
     };
     let tile = Tile::of(sizes.columns);
     tiled(text, tile, &sizes)
+}
+
+/// Declares where the sum of a place of the output begins.
+fn start(text: &mut Text<'_>, it: &Contract) {
+    let Some(bias) = &it.bias else {
+        return text.line("fn start(batch: u32, row: u32, column: u32) -> f32 { return 0.0; }");
+    };
+    for (name, axes) in [
+        ("bias_batch", &it.batch),
+        ("bias_rows", &it.rows),
+        ("bias_columns", &it.columns),
+    ] {
+        let shape: Vec<usize> = axes.iter().map(|axis| axis.size).collect();
+        let strides: Vec<i64> = axes.iter().map(|axis| axis.bias).collect();
+        text.offsets(name, &shape, &strides, 0);
+    }
+    text.element("bias_element", bias);
+    text.stride("BIAS_FIRST", bias.offset);
+    text.line(
+        "fn start(batch: u32, row: u32, column: u32) -> f32 {\n\
+         \x20   return bias_element(BIAS_FIRST + bias_batch(batch) + bias_rows(row)\n\
+         \x20       + bias_columns(column));\n}",
+    );
 }
 
 /// What the tile's shader is told.

@@ -1,6 +1,6 @@
 // A tile of a product per group. Above: the sizes of the product, the tile and a thread's
 // share; `load_a(batch, row, inner)`, `load_b(batch, inner, column)` within the sizes;
-// `start(batch, row)`, where a sum begins; `place(batch, row, column)` in the output;
+// `start(batch, row, column)`, where a sum begins; `place(batch, row, column)` in the output;
 // `store(i, it)`.
 //
 // A sum runs over the inner axis in order, in one register, whatever the tile.
@@ -19,9 +19,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var sums: array<f32, THREAD_ROWS * THREAD_COLUMNS>;
     for (var row = 0u; row < THREAD_ROWS; row++) {
-        let begin = start(batch, min(first_row + own_row + row, N_ROWS - 1u));
+        let at_row = min(first_row + own_row + row, N_ROWS - 1u);
         for (var column = 0u; column < THREAD_COLUMNS; column++) {
-            sums[row * THREAD_COLUMNS + column] = begin;
+            let at_column = min(first_column + own_column + column, N_COLUMNS - 1u);
+            sums[row * THREAD_COLUMNS + column] = start(batch, at_row, at_column);
         }
     }
     for (var first = 0u; first < N_INNER; first += TILE_INNER) {

@@ -25,7 +25,7 @@ fn load_b(group: u32, inner: u32, column: u32) -> f32 {
     return under(group, inner, column / PLACES, column % PLACES);
 }
 
-fn start(group: u32, channel: u32) -> f32 {
+fn start(group: u32, channel: u32, column: u32) -> f32 {
     return bias(group * PER_GROUP + channel);
 }
 

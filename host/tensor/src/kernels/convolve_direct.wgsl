@@ -6,7 +6,7 @@ fn compute(i: u32) -> f32 {
     let channel = i / PLACES % PER_GROUP;
     let group = i / (PLACES * PER_GROUP) % GROUPS;
     let image = i / (PLACES * PER_GROUP * GROUPS);
-    var sum = start(group, channel);
+    var sum = start(group, channel, at);
     for (var inner = 0u; inner < CHANNELS * WINDOW; inner++) {
         sum = fma(load_a(group, channel, inner), under(group, inner, image, at), sum);
     }

@@ -117,6 +117,7 @@ mod tests {
             a: 0,
             b: 0,
             out: 0,
+            bias: 0,
         };
         saturated(Body::Contract(Contract {
             a: view(&[1]),
@@ -125,6 +126,7 @@ mod tests {
             rows: vec![axis; 2],
             columns: vec![axis; 2],
             inner: vec![axis; 2],
+            bias: None,
         }));
     }
 }

@@ -97,7 +97,8 @@ impl Display for Body {
                     sizes(&it.inner),
                     sizes(&it.inner),
                     sizes(&it.columns)
-                )
+                )?;
+                plus(f, it.bias.as_ref())
             }
             Self::Convolve(it) => {
                 write!(f, "convolve {} by {}", it.input, it.kernel)?;
@@ -108,10 +109,7 @@ impl Display for Body {
                         spatial.input, spatial.output, spatial.stride
                     )?;
                 }
-                match &it.bias {
-                    Some(bias) => write!(f, " plus {bias}"),
-                    None => Ok(()),
-                }
+                plus(f, it.bias.as_ref())
             }
             Self::Reduce(it) => write!(f, "reduce {:?} {} to {}", it.reducer, it.input, it.n_kept),
             Self::Row(it) => write!(f, "row {:?} {} from {}", it.kind, it.input, it.n_kept),
@@ -139,6 +137,13 @@ impl Display for Body {
                 shown(&it.shape)
             ),
         }
+    }
+}
+
+fn plus(f: &mut Formatter<'_>, bias: Option<&View>) -> fmt::Result {
+    match bias {
+        Some(bias) => write!(f, " plus {bias}"),
+        None => Ok(()),
     }
 }
 

@@ -28,17 +28,19 @@ pub(crate) enum Body {
     Resize(Resize),
 }
 
-/// One index of a product of two tensors: its size, and its stride in each of them.
+/// One index of a product of two tensors: its size, and its stride in each of them, in what
+/// they make and in the bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
     pub(crate) size: usize,
     pub(crate) a: i64,
     pub(crate) b: i64,
     pub(crate) out: i64,
+    pub(crate) bias: i64,
 }
 
 /// A batched product of matrices: for each of `batch`, `rows` of `a` with `columns` of
-/// `b`, summed over `inner` in order.
+/// `b`, summed over `inner` in order, from the bias on.
 #[derive(Debug, Clone)]
 pub(crate) struct Contract {
     pub(crate) a: View,
@@ -47,6 +49,7 @@ pub(crate) struct Contract {
     pub(crate) rows: Vec<Axis>,
     pub(crate) columns: Vec<Axis>,
     pub(crate) inner: Vec<Axis>,
+    pub(crate) bias: Option<View>,
 }
 
 /// One spatial dimension of a convolution or pooling.
@@ -221,7 +224,7 @@ impl Body {
     fn views(&self) -> Vec<&View> {
         match self {
             Self::Map(map) => map.views().collect(),
-            Self::Contract(it) => vec![&it.a, &it.b],
+            Self::Contract(it) => [&it.a, &it.b].into_iter().chain(&it.bias).collect(),
             Self::Convolve(it) => [&it.input, &it.kernel]
                 .into_iter()
                 .chain(&it.bias)

@@ -6,6 +6,7 @@ use tract_onnx::prelude::{OutletId, TypedNode};
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
+use super::fold::{Channel, Folded, constant, fold};
 use super::windows::spatial;
 use super::{Lowering, uncovered};
 use crate::plan::view::row_major;
@@ -85,9 +86,39 @@ fn product(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View
     let (inputs, outputs) = sum.axes.to_strs();
     let (in_a, in_b) = (places(node, &inputs[0])?, places(node, &inputs[1])?);
     let in_out = places(node, &outputs[0])?;
-    let (a, b) = (to.read(node, 0)?, to.read(node, 1)?);
+    let of_one = [(0, &in_a, &in_b), (1, &in_b, &in_a)]
+        .into_iter()
+        .find(|(input, ..)| constant(to.model, node.inputs[*input]).is_some());
+    let mut folded = None;
+    let mut channels = Vec::new();
+    if let Some((input, own, other)) = of_one {
+        let sizes = to.constant(node, input).map(|tensor| tensor.shape());
+        let sizes = sizes.unwrap_or_default();
+        for (out, index) in outputs[0].chars().enumerate() {
+            if let (Some(&weight), None) = (own.get(&index), other.get(&index)) {
+                let size = sizes[weight];
+                channels.push((index, Channel { out, weight, size }));
+            }
+        }
+        let channels: Vec<Channel> = channels.iter().map(|(_, channel)| *channel).collect();
+        let fold = fold(to, node, input, &channels, None)?;
+        folded = fold.map(|folded| (input, folded));
+    }
+    let mut read = |input: usize| match &folded {
+        Some((of, folded)) if *of == input => match &folded.weights {
+            Some(weights) => Ok(weights.clone()),
+            None => to.read(node, input),
+        },
+        _ => to.read(node, input),
+    };
+    let (a, b) = (read(0)?, read(1)?);
     to.f32_only(node, &a)?;
     to.f32_only(node, &b)?;
+    let bias = folded.map(|(_, folded)| folded.bias);
+    let along_bias = |index: char| {
+        let at = channels.iter().position(|(own, _)| *own == index)?;
+        Some(bias.as_ref()?.strides[at])
+    };
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
     let out_strides = row_major(&shape);
     let axis = |index: char| {
@@ -112,6 +143,7 @@ fn product(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View
             a: stride(a),
             b: stride(b),
             out: stride(out),
+            bias: along_bias(index).unwrap_or(0),
         };
         (axis, a.is_some(), b.is_some())
     };
@@ -144,6 +176,7 @@ fn product(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View
         rows,
         columns,
         inner,
+        bias: bias.clone(),
     };
     // Neighbours in the output are neighbouring columns, so that they are stored together.
     let nearest = |axes: &[Axis]| axes.iter().filter(|it| it.size > 1).map(|it| it.out).min();
@@ -163,17 +196,55 @@ fn product(to: &mut Lowering<'_>, node: &TypedNode, sum: &EinSum) -> Result<View
             rows: turned(body.columns),
             columns: turned(body.rows),
             inner: turned(body.inner),
+            bias: body.bias,
         };
     }
     to.step(node, Body::Contract(body), &shape)
+}
+
+/// What can be folded into a convolution of constants.
+fn after_convolution(
+    to: &mut Lowering<'_>,
+    node: &TypedNode,
+    conv: &Conv,
+) -> Result<Option<Folded>, Uncovered> {
+    let Some((kernel, _)) = constant(to.model, node.inputs[1]) else {
+        return Ok(None);
+    };
+    let Some((_, bias)) = constant(to.model, node.inputs[2]) else {
+        return Ok(None);
+    };
+    let rank = node.outputs[0].fact.shape.rank();
+    let format = conv.pool_spec.data_format;
+    let channel = Channel {
+        out: match format.c_is_last() {
+            true => rank - 1,
+            false => usize::from(format.has_n()),
+        },
+        weight: 0,
+        size: kernel.shape()[0],
+    };
+    let own = match bias {
+        [one] => vec![*one; channel.size],
+        all if all.len() == channel.size => all.to_vec(),
+        _ => return Ok(None),
+    };
+    fold(to, node, 1, &[channel], Some(own))
 }
 
 fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View, Uncovered> {
     if conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
         return Err(uncovered(node, "no kernel for this layout of weights"));
     }
-    let (input, kernel) = (to.read(node, 0)?, to.read(node, 1)?);
-    let bias = to.read(node, 2)?;
+    let folded = after_convolution(to, node, conv)?;
+    let input = to.read(node, 0)?;
+    let (kernel, bias) = match folded {
+        None => (to.read(node, 1)?, to.read(node, 2)?),
+        Some(folded) => match folded.weights {
+            None => (to.read(node, 1)?, folded.bias),
+            Some(kernel) => (kernel, folded.bias),
+        },
+    };
     for view in [&input, &kernel, &bias] {
         to.f32_only(node, view)?;
     }

@@ -5,6 +5,7 @@
 
 mod arithmetic;
 mod contraction;
+mod fold;
 mod movement;
 mod rows;
 mod windows;
@@ -45,6 +46,7 @@ pub(super) fn lower(
         bounds,
         views: HashMap::new(),
         made_bytes: 0,
+        done: HashMap::new(),
         plan: Plan {
             values: Vec::new(),
             weights: Vec::new(),
@@ -96,6 +98,8 @@ struct Lowering<'a> {
     plan: Plan,
     /// Bytes of weights that no file holds: tables that a step reads.
     made_bytes: u64,
+    /// Nodes that are folded into an earlier one, and their input that goes on as it is.
+    done: HashMap<usize, usize>,
 }
 
 /// What lowers one family of operators; `None` for an operator of another.
@@ -111,6 +115,11 @@ const FAMILIES: [Family; 5] = [
 
 impl Lowering<'_> {
     fn node(&mut self, node: &TypedNode) -> Result<(), Uncovered> {
+        if let Some(&input) = self.done.get(&node.id) {
+            let view = self.read(node, input)?;
+            self.views.insert(OutletId::new(node.id, 0), view);
+            return Ok(());
+        }
         for family in FAMILIES {
             if let Some(view) = family(self, node)? {
                 let shape = self.shape(node, OutletId::new(node.id, 0))?;

@@ -73,6 +73,10 @@ fn contract(plan: &Plan, it: &Contract, n: usize) -> Checked {
     let along = |of: fn(&Axis) -> i64| read().map(move |axis| (axis.size, of(axis)));
     within(plan, it.a.value, it.a.offset, along(|axis| axis.a))?;
     within(plan, it.b.value, it.b.offset, along(|axis| axis.b))?;
+    if let Some(bias) = &it.bias {
+        let along = made().map(|axis| (axis.size, axis.bias));
+        within(plan, bias.value, bias.offset, along)?;
+    }
     let filled = fill(made().map(|axis| (axis.size, axis.out)), n);
     held(filled, "its products do not fill its output")?;
     in_turn(count(it.inner.iter().map(|axis| axis.size)))

@@ -152,14 +152,24 @@ fn whole() -> Plan {
     };
     let x = step(to, "reduce", Body::Reduce(body), &[2, 3, 5]);
     let by = weight(to, Element::F32, &[5, 7], &[1]);
-    let axis = |size, a, b, out| vec![Axis { size, a, b, out }];
+    let bias = weight(to, Element::F32, &[7], &[0]);
+    let axis = |size, a, b, out, bias| {
+        vec![Axis {
+            size,
+            a,
+            b,
+            out,
+            bias,
+        }]
+    };
     let body = Contract {
         a: x,
         b: by,
         batch: Vec::new(),
-        rows: axis(6, 5, 0, 7),
-        columns: axis(7, 0, 1, 1),
-        inner: axis(5, 1, 7, 0),
+        rows: axis(6, 5, 0, 7, 0),
+        columns: axis(7, 0, 1, 1, 1),
+        inner: axis(5, 1, 7, 0, 0),
+        bias: Some(bias),
     };
     let x = step(to, "contract", Body::Contract(body), &[6, 7]);
     let turned = Map::copy(x.moved(0, 1));
@@ -395,6 +405,10 @@ fn sums_beyond_their_own_are_refused() {
             ),
             (|it| body!(it, Contract).rows[0].a = -5, "it reads from -25"),
             (|it| body!(it, Contract).columns[0].out = 2, "do not fill"),
+            (
+                |it| body!(it, Contract).columns[0].bias = 2,
+                "it reads from 0 to 12",
+            ),
             (
                 |it| {
                     let inner = &mut body!(it, Contract).inner[0];
