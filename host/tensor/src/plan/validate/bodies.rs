@@ -118,7 +118,8 @@ fn windows(spatial: &[Spatial], input: &[usize]) -> Checked {
     for (axis, &size) in spatial.iter().zip(input) {
         held(axis.input == size, "its windows are over another input")?;
         let last = |n: usize, step: usize| (n as u128).saturating_sub(1) * step as u128;
-        let reach = last(axis.output, axis.stride) + last(axis.kernel, axis.dilation);
+        let reach = last(axis.output, axis.stride);
+        let reach = reach.saturating_add(last(axis.kernel, axis.dilation));
         let numbers = [axis.stride, axis.dilation, axis.before, axis.padded];
         let counted = reach <= u128::from(MAX_NUMBER)
             && numbers.iter().all(|number| *number as u64 <= MAX_NUMBER);

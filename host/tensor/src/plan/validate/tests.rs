@@ -312,6 +312,14 @@ fn windows_and_edges_beyond_their_own_are_refused() {
                 |it| body!(it, Pool).spatial[0].dilation = 1 << 31,
                 "beyond counting",
             ),
+            (
+                |it| {
+                    let axis = &mut body!(it, Pool).spatial[0];
+                    (axis.output, axis.stride) = (usize::MAX, usize::MAX);
+                    (axis.kernel, axis.dilation) = (usize::MAX, usize::MAX);
+                },
+                "beyond counting",
+            ),
             (|it| body!(it, Pool).out[3] = 0, "do not fill"),
             (|it| body!(it, Pool).spatial.truncate(1), "do not match"),
         ],
