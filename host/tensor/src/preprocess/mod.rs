@@ -7,6 +7,7 @@
 
 mod mapping;
 mod resample;
+mod taps;
 
 use std::sync::Arc;
 use std::time::Instant;
