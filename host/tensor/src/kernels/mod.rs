@@ -13,6 +13,7 @@ mod gather;
 mod map;
 mod pad;
 mod pool;
+pub(crate) mod preprocess;
 mod reduce;
 mod resize;
 mod row;

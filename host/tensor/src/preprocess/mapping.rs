@@ -5,26 +5,26 @@ use super::{Geometry, Preprocess};
 /// The rectangle `source` is resized into the inner rectangle of the output, which
 /// lies at `left`, `top`; what is around it is ground.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     /// Along the width, in pixels of the source.
-    pub(super) source_x: Stretch,
+    pub(crate) source_x: Stretch,
     /// Along the height.
-    pub(super) source_y: Stretch,
-    pub(super) left: usize,
-    pub(super) top: usize,
-    pub(super) inner_width: usize,
-    pub(super) inner_height: usize,
+    pub(crate) source_y: Stretch,
+    pub(crate) left: usize,
+    pub(crate) top: usize,
+    pub(crate) inner_width: usize,
+    pub(crate) inner_height: usize,
     /// Of the output.
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// Of the output.
-    pub(super) height: usize,
+    pub(crate) height: usize,
 }
 
 /// A stretch of one side of the source, in pixels, between 0 and the side.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Stretch {
-    pub(super) start: f64,
-    pub(super) length: f64,
+pub(crate) struct Stretch {
+    pub(crate) start: f64,
+    pub(crate) length: f64,
 }
 
 impl Stretch {
@@ -45,7 +45,7 @@ impl Stretch {
 }
 
 impl Mapping {
-    pub(super) fn new(preprocess: &Preprocess, width: u32, height: u32) -> Self {
+    pub(crate) fn new(preprocess: &Preprocess, width: u32, height: u32) -> Self {
         let region = preprocess.region;
         let x = Stretch::of(width, region.x, region.width);
         let y = Stretch::of(height, region.y, region.height);

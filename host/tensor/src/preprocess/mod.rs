@@ -16,11 +16,15 @@ use tract_onnx::prelude::f16;
 
 use crate::shape::n_bytes;
 use crate::{Account, Charge, Dtype, TensorError};
-use mapping::Mapping;
+pub(crate) use mapping::Mapping;
 use resample::Resampler;
+pub(crate) use taps::Taps;
 
 /// Colours of a pixel as it is decoded.
 const N_CHANNELS: usize = 3;
+
+/// How much of red, green and blue gray is (ITU-R BT.601).
+const GRAY: [f32; N_CHANNELS] = [0.299, 0.587, 0.114];
 
 /// A decoded image, upright: 8-bit RGB, row after row from the top.
 #[derive(Clone, PartialEq, Eq)]
@@ -175,9 +179,18 @@ pub enum Colors {
 impl Colors {
     /// How many there are.
     pub fn n_channels(self) -> usize {
+        self.mixes().len()
+    }
+
+    /// For each of them, how much of red, green and blue it is.
+    pub(crate) fn mixes(self) -> &'static [[f32; N_CHANNELS]] {
+        const RED: [f32; N_CHANNELS] = [1.0, 0.0, 0.0];
+        const GREEN: [f32; N_CHANNELS] = [0.0, 1.0, 0.0];
+        const BLUE: [f32; N_CHANNELS] = [0.0, 0.0, 1.0];
         match self {
-            Self::Rgb | Self::Bgr => N_CHANNELS,
-            Self::Gray => 1,
+            Self::Rgb => &[RED, GREEN, BLUE],
+            Self::Bgr => &[BLUE, GREEN, RED],
+            Self::Gray => &[GRAY],
         }
     }
 }
@@ -287,7 +300,10 @@ impl Writer<'_> {
         match self.preprocess.colors {
             Colors::Rgb => self.values(at, &[red, green, blue]),
             Colors::Bgr => self.values(at, &[blue, green, red]),
-            Colors::Gray => self.values(at, &[0.299 * red + 0.587 * green + 0.114 * blue]),
+            Colors::Gray => {
+                let [of_red, of_green, of_blue] = GRAY;
+                self.values(at, &[of_red * red + of_green * green + of_blue * blue]);
+            }
         }
     }
 

@@ -54,7 +54,7 @@ fn cubic(x: f64, b: f64, c: f64) -> f64 {
 
 /// For each output sample of one side: which source samples, with which weights.
 /// The weights of one output sample sum to 1.
-pub(super) struct Taps {
+pub(crate) struct Taps {
     /// First source sample of each output sample.
     firsts: Vec<usize>,
     /// Where the weights of each output sample begin; one more at the end.
@@ -69,7 +69,7 @@ impl Taps {
         clippy::cast_precision_loss,
         reason = "coordinates lie within an image's side, far below 2^32"
     )]
-    pub(super) fn new(filter: Filter, source: Stretch, n_source: usize, n_out: usize) -> Self {
+    pub(crate) fn new(filter: Filter, source: Stretch, n_source: usize, n_out: usize) -> Self {
         let scale = source.length / n_out as f64;
         // Made smaller, each output sample looks at all that it stands for.
         let blur = match filter {
@@ -107,13 +107,35 @@ impl Taps {
         self.bounds.push(self.weights.len());
     }
 
-    pub(super) fn of(&self, out: usize) -> (usize, &[f32]) {
+    /// The source samples that an output sample looks at. Never empty; later samples
+    /// begin and end no earlier.
+    pub(crate) fn source(&self, out: usize) -> std::ops::Range<usize> {
+        let (first, weights) = self.of(out);
+        first..first + weights.len()
+    }
+
+    /// As shaders read it: for each output sample its first source sample, the one after
+    /// its last, and where its weights begin, counted in words; then all weights. The
+    /// first word stands at `at`.
+    pub(crate) fn words(&self, at: usize) -> Vec<u32> {
+        let n_heads = 3 * self.firsts.len();
+        let word = |count: usize| u32::try_from(count).expect("sides of images are far shorter");
+        let heads = (0..self.firsts.len()).flat_map(|out| {
+            let source = self.source(out);
+            let weights = at + n_heads + self.bounds[out];
+            [source.start, source.end, weights].map(word)
+        });
+        let weights = self.weights.iter().map(|weight| weight.to_bits());
+        heads.chain(weights).collect()
+    }
+
+    pub(crate) fn of(&self, out: usize) -> (usize, &[f32]) {
         let weights = &self.weights[self.bounds[out]..self.bounds[out + 1]];
         (self.firsts[out], weights)
     }
 
     /// The source samples that any output sample looks at.
-    pub(super) fn span(&self) -> std::ops::Range<usize> {
+    pub(crate) fn span(&self) -> std::ops::Range<usize> {
         let end = |(first, out): (&usize, usize)| first + self.of(out).1.len();
         let start = self.firsts.iter().copied().min().unwrap_or(0);
         let ends = self.firsts.iter().zip(0..).map(end);

@@ -1,7 +1,7 @@
 //! One opened adapter: until it is lost, and then another is opened.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use futures_util::FutureExt as _;
@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use super::adapter::{AdapterKind, AdapterSummary, choose, summary};
 use super::memory::Memory;
 use super::pipelines::Pipelines;
+use super::prepare::ImageKernels;
 use super::{GpuOptions, internal};
 use crate::TensorError;
 use crate::plan::Bounds;
@@ -53,6 +54,8 @@ pub(super) struct Live {
     lost: Arc<AtomicBool>,
     /// Whether it ever finished a submission.
     answered: Arc<AtomicBool>,
+    /// None inside when the driver does not take them.
+    pub(super) image_kernels: OnceLock<Option<ImageKernels>>,
     /// None once it is closed.
     submitted: Mutex<Option<mpsc::SyncSender<Submitted>>>,
     waiter: Mutex<Option<thread::JoinHandle<()>>>,
@@ -128,6 +131,7 @@ impl Live {
             limits,
             lost,
             answered,
+            image_kernels: OnceLock::new(),
             submitted: Mutex::new(Some(submitted)),
             waiter: Mutex::new(Some(waiter)),
         })

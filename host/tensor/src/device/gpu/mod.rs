@@ -12,6 +12,7 @@ mod memory;
 mod outputs;
 mod pipelines;
 mod plans;
+mod prepare;
 mod prepared;
 mod recovery;
 mod session;
@@ -20,7 +21,7 @@ mod storage;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -53,7 +54,7 @@ pub struct GpuOptions {
     /// Operations of one run at most, roughly; in software a fortieth of it. A larger one
     /// runs on the CPU: it would end by [`Self::timeout`], and take everybody's GPU along.
     pub max_run_operations: u64,
-    /// Bytes that all values of one run may take.
+    /// Bytes that all values of one run, or an image with its tensor, may take.
     pub max_arena_bytes: u64,
     /// Runs that may wait; one more is refused at once.
     pub max_waiting: usize,
@@ -100,6 +101,8 @@ struct Shared {
     scheduler: Workers,
     cpu: CpuDevice,
     gpu: Recovery,
+    /// Said that images go to the CPU.
+    told_of_images: Once,
 }
 
 impl GpuDevice {
@@ -114,6 +117,7 @@ impl GpuDevice {
             scheduler,
             cpu: CpuDevice::new(&options.cpu)?,
             gpu: Recovery::new(live),
+            told_of_images: Once::new(),
             options,
         };
         Ok(Self {
@@ -203,7 +207,7 @@ impl Device for GpuDevice {
     }
 
     fn prepare(&self, work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>> {
-        self.shared.cpu.prepare(work)
+        prepare::prepare(&self.shared, work)
     }
 }
 

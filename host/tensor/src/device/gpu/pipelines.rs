@@ -54,12 +54,23 @@ impl Pipelines {
 
     /// The compiled kernel of a program whose inputs lie as `plan` says. `None` when the
     /// driver does not take it.
-    pub(super) fn get(&self, plan: &Plan, program: &Program) -> Option<Arc<Pipeline>> {
-        let digest = Digest::of(program.source.as_bytes());
+    pub(super) fn of_program(&self, plan: &Plan, program: &Program) -> Option<Arc<Pipeline>> {
+        let inputs = program.inputs.iter();
+        let inputs = inputs.map(|input| matches!(plan.value(*input).place, Place::Weight(_)));
+        let faults = program.tells_faults.then_some(false);
+        let is_read_only: Vec<bool> = [false].into_iter().chain(inputs).chain(faults).collect();
+        self.get(&program.source, &is_read_only)
+    }
+
+    /// The compiled kernel of a shader whose binding 0 is a launch's words, and whose other
+    /// bindings are storage that it only reads, or writes too. `None` when the driver does
+    /// not take it.
+    pub(super) fn get(&self, source: &str, is_read_only: &[bool]) -> Option<Arc<Pipeline>> {
+        let digest = Digest::of(source.as_bytes());
         if let Some(pipeline) = self.compiled().get(&digest).and_then(Weak::upgrade) {
             return Some(pipeline);
         }
-        let pipeline = Arc::new(self.compile(plan, program)?);
+        let pipeline = Arc::new(self.compile(source, is_read_only)?);
         self.is_stale.store(true, Ordering::Relaxed);
         let mut compiled = self.compiled();
         compiled.retain(|_, weak| weak.strong_count() > 0);
@@ -71,12 +82,12 @@ impl Pipelines {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn compile(&self, plan: &Plan, program: &Program) -> Option<Pipeline> {
+    fn compile(&self, source: &str, is_read_only: &[bool]) -> Option<Pipeline> {
         // A driver that dies on a kernel takes the process along; the log says on which.
-        tracing::trace!(source = program.source, "compiling a kernel");
+        tracing::trace!(source, "compiling a kernel");
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.shader(&program.source);
-        let layout = self.layout(plan, program);
+        let module = self.shader(source);
+        let layout = self.layout(is_read_only);
         let pipeline_layout = self
             .device
             .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -98,13 +109,13 @@ impl Pipelines {
                 cache: self.cache.as_ref().map(|(cache, _)| cache),
             });
         if let Some(error) = scope.pop().now_or_never().flatten() {
-            tracing::error!(%error, source = program.source, "a kernel does not compile");
+            tracing::error!(%error, source, "a kernel does not compile");
             return None;
         }
         Some(Pipeline { pipeline, layout })
     }
 
-    fn layout(&self, plan: &Plan, program: &Program) -> wgpu::BindGroupLayout {
+    fn layout(&self, is_read_only: &[bool]) -> wgpu::BindGroupLayout {
         let storage = |read_only| wgpu::BindingType::Buffer {
             ty: wgpu::BufferBindingType::Storage { read_only },
             has_dynamic_offset: false,
@@ -115,15 +126,8 @@ impl Pipelines {
             has_dynamic_offset: true,
             min_binding_size: None,
         };
-        let inputs = program
-            .inputs
-            .iter()
-            .map(|input| storage(matches!(plan.value(*input).place, Place::Weight(_))));
-        let faults = program.tells_faults.then_some(storage(false));
-        let types = [part, storage(false)]
-            .into_iter()
-            .chain(inputs)
-            .chain(faults);
+        let storages = is_read_only.iter().map(|read_only| storage(*read_only));
+        let types = [part].into_iter().chain(storages);
         let entries: Vec<_> = types
             .zip(0..)
             .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
@@ -150,8 +154,9 @@ impl Pipelines {
         }
         #[expect(
             unsafe_code,
-            reason = "the text is this crate's own: shapes are validated before it is written, \
-                      loops end by constants, and indices that come from data are clamped"
+            reason = "the text is this crate's own: every view, place and table of a plan is \
+                      validated before it is written (`plan/validate/`), loops end by constants \
+                      or by the host's own tables, and indices that come from data are clamped"
         )]
         // SAFETY: see the reason above; `tests` runs every kernel checked as well.
         unsafe {

@@ -12,10 +12,10 @@ use crate::kernels::{self, Program};
 use crate::plan::{Place, Plan, ValueId};
 
 /// Groups of one launch at most, along its one dimension.
-const MAX_GROUPS: u64 = 65_535;
+pub(super) const MAX_GROUPS: u64 = 65_535;
 
 /// Launches of a run at most; each has words of its own in a uniform buffer.
-const MAX_LAUNCHES: u64 = 1 << 16;
+pub(super) const MAX_LAUNCHES: u64 = 1 << 16;
 
 /// A group's share of what a launch may do, at most: groups run side by side, so one of
 /// them alone is this much slower than the rest together.
@@ -119,7 +119,7 @@ impl Prepared {
         live.queue.write_buffer(&uniforms, 0, &words);
         let mut steps = Vec::with_capacity(programs.len());
         for ((output, program), launches) in programs.iter().zip(launches) {
-            let pipeline = live.pipelines.get(&plan, program);
+            let pipeline = live.pipelines.of_program(&plan, program);
             let pipeline = pipeline.ok_or_else(|| Refusal::Driver("a kernel".to_owned()))?;
             let range = |value: &ValueId| {
                 let value = plan.value(*value);
