@@ -354,12 +354,12 @@ mod tests {
 
     #[test]
     fn a_tall_output_is_made_in_turns_that_cover_it_with_its_ground() {
-        let geometry = Geometry::Letterbox(4_000, 3_000, [0; 3]);
+        let geometry = Geometry::Letterbox(3_000, 2_250, [0; 3]);
         let program = program(geometry, 4_000, 2_000).unwrap();
         assert!(program.sums_bytes <= SUMS_BYTES as u64);
         let made = made(&program, None);
         assert!(made.len() > 2, "{made:?}");
-        assert_eq!((made[0].start, made[made.len() - 1].end), (0, 12_000_000));
+        assert_eq!((made[0].start, made[made.len() - 1].end), (0, 6_750_000));
         assert!(made.windows(2).all(|two| two[0].end == two[1].start));
     }
 

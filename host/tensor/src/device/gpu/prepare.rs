@@ -114,6 +114,9 @@ fn begin(
             submit(&live, commands, out, shape, charge, answer);
         }
         Err(why) => {
+            // A lost GPU refuses everything, and says why when it is asked: the next image
+            // opens it anew.
+            let _ = live.device.poll(wgpu::PollType::Poll);
             let (width, height) = (pixels.width(), pixels.height());
             shared.told_of_images.call_once(|| {
                 tracing::warn!(
