@@ -11,6 +11,7 @@ use trommel::item::{IntakeError, Item};
 use trommel::signal::Evidence;
 use trommel_tensor::{CpuDevice, CpuOptions, Device};
 use trommel_tests::counting::CountingDevice;
+use trommel_tests::devices::devices;
 use trommel_tests::guests::component;
 use trommel_tests::pictures::{drawn, encoded, flag, png_header, turned};
 use trommel_tests::plugin::PluginFolder;
@@ -291,6 +292,24 @@ async fn within_an_item_an_image_is_made_once_whoever_asks() {
     assert_eq!(device.n_prepared(), 2, "one for each preprocessing");
     host.check(&Arc::new(shown)).await.unwrap();
     assert_eq!(device.n_prepared(), 4, "nothing is kept for the next item");
+}
+
+#[tokio::test]
+async fn a_detector_sees_the_same_image_whatever_made_the_tensor() {
+    let folder = PluginFolder::of_guest("scripted", SCRIPTED).reading("[\"text\", \"image\"]");
+    // At its own size every value is a whole number, so that each device writes it alike.
+    let shown = Arc::new(item("image 1 scale=1 colors=bgr", &[png(&flag())]));
+    let mut seen = Vec::new();
+    for (name, device) in devices() {
+        let builder = Host::builder().device(device).detector(folder.path());
+        let judgement = builder.build().unwrap().check(&shown).await.unwrap();
+        assert!(judgement.degraded.is_empty(), "{name}: {judgement:?}");
+        seen.push((name, format!("{:?}", judgement.signals[0].evidence)));
+    }
+    for (name, evidence) in &seen {
+        assert!(evidence.contains("[0.0, 0.0, 255.0, "), "{evidence}");
+        assert_eq!(*evidence, seen[0].1, "{name}");
+    }
 }
 
 #[tokio::test]
