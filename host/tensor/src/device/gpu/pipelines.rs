@@ -158,7 +158,11 @@ impl Pipelines {
                       validated before it is written (`plan/validate/`), loops end by constants \
                       or by the host's own tables, and indices that come from data are clamped"
         )]
-        // SAFETY: see the reason above; `tests` runs every kernel checked as well.
+        // SAFETY: every offset that the text can compute was bounded by `plan::validate`, which
+        // no `Plan` leaves `Plan::new` without: sizes and strides are constants of the text and
+        // counted in 32 bits, each step fills its output once and reads what is still there.
+        // Images' kernels index by what `ImageProgram::new` bounded. `tests` runs every kernel
+        // checked as well.
         unsafe {
             self.device
                 .create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
