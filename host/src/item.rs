@@ -206,6 +206,10 @@ impl Item {
         self.push(name, Content::Text { text, language });
     }
 
+    pub(crate) fn push_link(&mut self, target: String) {
+        self.push("link", Content::Link { target });
+    }
+
     fn push(&mut self, name: &str, content: Content) {
         let name = name.to_owned();
         self.parts.push(Part { name, content });

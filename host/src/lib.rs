@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod registry;
 pub mod revision;
+pub mod server;
 pub mod signal;
 mod toml_text;
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 
 pub use build::{BuildError, HostBuilder};
@@ -21,7 +22,7 @@ pub use judgement::{Degraded, Judgement, Lineup, Timings, Unjudged};
 use crate::engine::{Call, Engine, Exhibit, Findings, LogLine, RawSignal, now};
 use crate::excerpt::printable;
 use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
-use crate::policy::{DetectorState, Facts, Policy};
+use crate::policy::{DetectorState, Facts, Policy, PolicyError};
 use crate::registry::Loaded;
 use crate::signal::{DetectorId, Signal};
 
@@ -42,7 +43,7 @@ use crate::signal::{DetectorId, Signal};
 pub struct Host {
     engine: Engine,
     detectors: Vec<Loaded>,
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     bounds: ItemBounds,
     deadline: Duration,
 }
@@ -84,7 +85,7 @@ impl Host {
             report.add(loaded, call);
         }
         let states = self.states(&report);
-        let verdict = self.policy.decide(&Facts {
+        let verdict = self.policy.load().decide(&Facts {
             attributes: &item.attributes,
             signals: &report.signals,
             detectors: &states,
@@ -178,9 +179,24 @@ impl Host {
         call.outcome.map_err(|fault| fault.to_string())
     }
 
-    /// What decides.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    /// What decides now.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Decides by `policy` from the next verdict on. When it names what no loaded detector
+    /// declares it is refused, and nothing changes.
+    pub fn replace_policy(&self, policy: Policy) -> Result<(), PolicyError> {
+        let labels = self.detectors().flat_map(crate::engine::Detector::labels);
+        let ids = self.detectors().map(crate::engine::Detector::id);
+        policy.check_names(&labels.cloned().collect(), &ids.cloned().collect())?;
+        self.policy.store(Arc::new(policy));
+        Ok(())
+    }
+
+    /// The time that every item has at most, from item to verdict.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// The loaded detectors, in the order they were given.

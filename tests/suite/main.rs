@@ -18,6 +18,7 @@ mod models;
 mod operators;
 mod policy;
 mod preprocess_gpu;
+mod server;
 mod spam_text;
 mod street;
 mod tensors;

@@ -10,7 +10,7 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 13] = [
+const DRAWING: [(&str, &[&str]); 14] = [
     ("excerpt", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
@@ -47,6 +47,10 @@ const DRAWING: [(&str, &[&str]); 13] = [
             "signal",
             "revision",
         ],
+    ),
+    (
+        "server",
+        &["pipeline", "engine", "excerpt", "item", "policy"],
     ),
     ("cli", &[]),
     ("main", &[]),

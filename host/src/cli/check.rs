@@ -12,14 +12,12 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
-use trommel::engine::{Compiler, EngineOptions};
+use trommel::Host;
 use trommel::item::{Item, ItemBounds, PartKind};
 use trommel::pipeline::DeviceChoice;
-use trommel::policy::{Action, Policy};
-use trommel::registry::{CompileCache, pipeline_folder};
-use trommel::{Host, Judgement};
-use trommel_tensor::GpuOptions;
+use trommel::policy::Action;
 
+use super::host::HostArguments;
 use super::input::{Input, Sources, open_images, read};
 use super::output::{Answer, Format, Printer, shown};
 use super::{Colour, Exit};
@@ -109,37 +107,13 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
 }
 
 fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let engine = EngineOptions {
-        compiler: Compiler::program(program),
-        ..EngineOptions::default()
+    let arguments = HostArguments {
+        detectors: &arguments.detector,
+        policy: arguments.policy.as_deref(),
+        device: arguments.device,
+        deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };
-    let gpu = GpuOptions {
-        pipeline_cache: pipeline_folder(),
-        ..GpuOptions::default()
-    };
-    let device = arguments.device;
-    let device = device
-        .open(gpu)
-        .with_context(|| format!("--device {device}"))?;
-    let mut builder = Host::builder()
-        .device(device)
-        .engine_options(engine)
-        .compile_cache(CompileCache::user())
-        .deadline(Duration::from_millis(arguments.deadline_ms));
-    if arguments.detector.is_empty() {
-        builder = builder.bundled_detectors();
-    }
-    for folder in &arguments.detector {
-        builder = builder.detector(folder);
-    }
-    if let Some(file) = &arguments.policy {
-        let shown = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("policy {shown} cannot be read"))?;
-        builder = builder.policy(Policy::parse(&shown, &text)?);
-    }
-    Ok(builder.build()?)
+    Ok(arguments.builder()?.build()?)
 }
 
 /// Judges inputs concurrently and shows them in the order they came.
@@ -165,8 +139,8 @@ async fn judge_all(
     let n_tasks = TASKS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from);
     let mut answers = judging.buffered(n_tasks);
     let coloured = arguments.color.on_stdout();
-    let acted_on = judge.host.policy().labels();
-    let acted_on = acted_on.map(|(label, _)| label.clone()).collect();
+    let policy = judge.host.policy();
+    let acted_on = policy.labels().map(|(label, _)| label.clone()).collect();
     let out = BufWriter::new(stdout());
     let mut printer = Printer::new(out, arguments.format, coloured, acted_on);
     let progress = progress();
@@ -233,8 +207,10 @@ impl Judge {
         let item = Arc::new(item);
         let error = match self.host.check(&item).await {
             Err(error) => error.to_string(),
-            Ok(judgement) if judgement.is_unseen() => unseen(&judgement),
-            Ok(judgement) => return Answer::Judged(Box::new(judgement), item),
+            Ok(judgement) => match judgement.unseen() {
+                Some(error) => error,
+                None => return Answer::Judged(Box::new(judgement), item),
+            },
         };
         unjudged(item.id.clone(), place, error)
     }
@@ -255,16 +231,6 @@ async fn opened(mut item: Item) -> Result<Item, (String, String)> {
         Ok(opened) => opened.map_err(|error| (id, error)),
         Err(error) => Err((id, format!("its images could not be read: {error}"))),
     }
-}
-
-/// Why nothing of an item was judged, part by part.
-fn unseen(judgement: &Judgement) -> String {
-    let parts = judgement.unjudged.iter();
-    let parts = parts.map(|part| format!("{}: {}", part.name, part.reason));
-    let degraded = judgement.degraded.iter();
-    let degraded = degraded.map(|degraded| format!("{}: {}", degraded.detector, degraded.reason));
-    let why: Vec<String> = parts.chain(degraded).collect();
-    format!("nothing in it can be judged ({})", why.join("; "))
 }
 
 /// What the exit code depends on.

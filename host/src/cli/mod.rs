@@ -3,8 +3,10 @@
 
 mod check;
 mod devices;
+mod host;
 mod input;
 mod output;
+mod serve;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
@@ -59,6 +61,8 @@ The log goes to standard error; TROMMEL_LOG=debug shows more of it.";
 enum Command {
     /// Judge files, folders, a text, or JSON lines.
     Check(check::CheckArguments),
+    /// Judge what comes over HTTP.
+    Serve(serve::ServeArguments),
     /// List the devices that models can run on.
     Devices,
     /// Show how a GPU would run a model, step by step.
@@ -115,6 +119,7 @@ pub(crate) fn run() -> ExitCode {
     start_log();
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Devices => devices::devices(),
         Command::Plan(arguments) => devices::plan(&arguments),
         Command::CompileComponent { bounds } => {

@@ -22,11 +22,18 @@ pub enum Blame {
 
 impl fmt::Display for Blame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Blame {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Guest => "guest",
             Self::Caller => "caller",
             Self::Host => "host",
-        })
+        }
     }
 }
 

@@ -29,6 +29,15 @@ impl Item {
     /// text, links, images. An image is a `data:` URI, or else a path, which stays
     /// unopened.
     pub fn from_json(json: &[u8]) -> Result<Self, IntakeError> {
+        let item = Self::from_json_beside(json)?;
+        match item.parts.is_empty() {
+            true => Err(IntakeError::Empty),
+            false => Ok(item),
+        }
+    }
+
+    /// The same, where other parts come from elsewhere and this may have none.
+    pub(crate) fn from_json_beside(json: &[u8]) -> Result<Self, IntakeError> {
         let raw: RawItem =
             serde_json::from_slice(json).map_err(|error| IntakeError::Json(error.to_string()))?;
         let mut item = Self {
@@ -48,16 +57,13 @@ impl Item {
             }
         }
         for target in raw.links.into_iter().flat_map(|few| few.0) {
-            item.push("link", Content::Link { target });
+            item.push_link(target);
         }
         let images = raw.images.into_iter().flat_map(|few| few.0);
         for (index, given) in images.enumerate() {
             let source =
                 ImageSource::parse(given).map_err(|what| IntakeError::DataUri { index, what })?;
             item.push("image", Content::Image { source });
-        }
-        if item.parts.is_empty() {
-            return Err(IntakeError::Empty);
         }
         Ok(item)
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use trommel_tensor::{CpuDevice, CpuOptions, Device, TensorError};
 
 use super::Host;
@@ -162,7 +163,7 @@ impl HostBuilder {
         Ok(Host {
             engine,
             detectors,
-            policy: self.policy.unwrap_or_else(Policy::built_in),
+            policy: ArcSwap::from_pointee(self.policy.unwrap_or_else(Policy::built_in)),
             bounds: self.bounds,
             deadline: self.deadline,
         })

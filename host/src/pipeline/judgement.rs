@@ -90,6 +90,22 @@ impl Judgement {
     }
 }
 
+impl Judgement {
+    /// Why nothing of the item was judged, part by part; none when something was.
+    pub fn unseen(&self) -> Option<String> {
+        if !self.is_unseen() {
+            return None;
+        }
+        let parts = self.unjudged.iter();
+        let parts = parts.map(|part| format!("{}: {}", part.name, part.reason));
+        let degraded = self.degraded.iter();
+        let degraded =
+            degraded.map(|degraded| format!("{}: {}", degraded.detector, degraded.reason));
+        let why: Vec<String> = parts.chain(degraded).collect();
+        Some(format!("nothing in it can be judged ({})", why.join("; ")))
+    }
+}
+
 impl Unjudged {
     pub(super) fn new(id: u32, part: &Part) -> Self {
         Self {

@@ -1,0 +1,64 @@
+//! A host as the commands that judge set it up.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use trommel::engine::{Compiler, EngineOptions};
+use trommel::pipeline::DeviceChoice;
+use trommel::policy::Policy;
+use trommel::registry::{CompileCache, pipeline_folder};
+use trommel::{Host, HostBuilder};
+use trommel_tensor::GpuOptions;
+
+/// What the user said of it.
+pub(super) struct HostArguments<'a> {
+    /// Plugin folders; none means the bundled detectors.
+    pub(super) detectors: &'a [PathBuf],
+    /// A file of rules; none means the built-in policy.
+    pub(super) policy: Option<&'a Path>,
+    /// Where models run.
+    pub(super) device: DeviceChoice,
+    /// Time per item; none means the host's own.
+    pub(super) deadline: Option<Duration>,
+}
+
+impl HostArguments<'_> {
+    /// A builder that has opened the device and read the policy. This program compiles
+    /// components, in a child.
+    pub(super) fn builder(&self) -> anyhow::Result<HostBuilder> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let engine = EngineOptions {
+            compiler: Compiler::program(program),
+            ..EngineOptions::default()
+        };
+        let gpu = GpuOptions {
+            pipeline_cache: pipeline_folder(),
+            ..GpuOptions::default()
+        };
+        let device = self.device;
+        let device = device
+            .open(gpu)
+            .with_context(|| format!("--device {device}"))?;
+        let mut builder = Host::builder()
+            .device(device)
+            .engine_options(engine)
+            .compile_cache(CompileCache::user());
+        if let Some(deadline) = self.deadline {
+            builder = builder.deadline(deadline);
+        }
+        if self.detectors.is_empty() {
+            builder = builder.bundled_detectors();
+        }
+        for folder in self.detectors {
+            builder = builder.detector(folder);
+        }
+        if let Some(file) = self.policy {
+            let shown = file.display().to_string();
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("policy {shown} cannot be read"))?;
+            builder = builder.policy(Policy::parse(&shown, &text)?);
+        }
+        Ok(builder)
+    }
+}

@@ -1,0 +1,106 @@
+//! `POST /v1/check`: one item in, the judgement that `trommel check --format jsonl` prints
+//! out.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+
+use super::Server;
+use super::answer::{Problem, json};
+use super::body::HeldBody;
+use super::form::Form;
+use crate::Judgement;
+use crate::engine::now;
+use crate::item::{Item, PartKind};
+
+/// A caller's own deadline for its item, in whole milliseconds.
+const DEADLINE: &str = "trommel-deadline-ms";
+
+/// Bodies from here on are read on a thread where nobody waits: images are megabytes of
+/// base64.
+const LARGE_BODY: usize = 128 << 10;
+
+pub(super) async fn check(State(server): State<Server>, request: Request) -> Response {
+    let start = now();
+    let judged = judge(&server, request).await;
+    let metrics = &server.0.metrics;
+    match judged {
+        Ok(judgement) => {
+            metrics.judged(&judgement, start.elapsed());
+            json(StatusCode::OK, &judgement)
+        }
+        Err(problem) => {
+            metrics.refused(problem.status);
+            problem.into_response()
+        }
+    }
+}
+
+async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> {
+    let shared = &server.0;
+    let (head, body) = request.into_parts();
+    let form = Form::of(&head.headers)?;
+    let time = time(&head.headers, shared.host.deadline())?;
+    if server.is_draining() {
+        return Err(Problem::overloaded("the server is going down"));
+    }
+    shared.admission.look()?;
+    let body_time = shared.options.body_time;
+    let body = shared.room.read(&head.headers, body, body_time).await?;
+    let by = now() + time;
+    let item = Arc::new(item(form, body).await?);
+    let weight = match item.part_ids(PartKind::Image).next() {
+        Some(_) => shared.options.image_weight,
+        None => 1,
+    };
+    let _place = shared.admission.enter(weight, by).await?;
+    let judgement = shared.host.check_by(&item, by).await;
+    let judgement = judgement.map_err(|error| Problem::intake(&error, Some(item.id.clone())))?;
+    match judgement.unseen() {
+        Some(error) => Err(Problem {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            id: Some(judgement.id),
+            error,
+        }),
+        None => Ok(judgement),
+    }
+}
+
+async fn item(form: Form, body: HeldBody) -> Result<Item, Problem> {
+    if body.bytes.len() < LARGE_BODY {
+        return form.item(&body.bytes).await;
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let reading = move || runtime.block_on(form.item(&body.bytes));
+    let read = tokio::task::spawn_blocking(reading).await;
+    read.unwrap_or_else(|error| {
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the item could not be read: {error}"),
+        ))
+    })
+}
+
+/// The time that the caller gives its item, or the host's own.
+fn time(head: &HeaderMap, most: Duration) -> Result<Duration, Problem> {
+    let Some(given) = head.get(DEADLINE) else {
+        return Ok(most);
+    };
+    let bounds: RangeInclusive<u64> = 1..=u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    let asked = given.to_str().ok().and_then(|given| given.parse().ok());
+    match asked {
+        Some(millis) if bounds.contains(&millis) => Ok(Duration::from_millis(millis)),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "`{DEADLINE}` is a whole number of milliseconds from {} to {}",
+                bounds.start(),
+                bounds.end()
+            ),
+        )),
+    }
+}

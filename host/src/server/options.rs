@@ -1,0 +1,49 @@
+//! How much a server takes on.
+
+use std::time::Duration;
+
+/// Bounds of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Connections at once; the next waits to be accepted.
+    pub max_connections: usize,
+    /// Shares of judging at once; an item of text takes one. One with images takes
+    /// [`Self::image_weight`].
+    pub max_judging: u32,
+    /// Shares of an item with images, which takes far longer: many at once would all come
+    /// late.
+    pub image_weight: u32,
+    /// Items that wait to be judged; the next is refused with 503.
+    pub max_waiting: usize,
+    /// Bytes of one request's body.
+    pub max_body_bytes: usize,
+    /// Bytes of all bodies that are held at once.
+    pub max_all_body_bytes: usize,
+    /// From a connection's start, or the answer before, to the end of a request's head.
+    pub head_time: Duration,
+    /// From a request's head to the end of its body.
+    pub body_time: Duration,
+    /// From [`Server::drain`](super::Server::drain) to the end, whatever is in flight.
+    pub drain_time: Duration,
+}
+
+impl Default for ServerOptions {
+    /// 1,024 connections, 64 shares of judging of which an image takes so many that two per
+    /// core are judged at once, 256 waiting items, 96 MiB a body and 512 MiB all, 10 s for
+    /// a head, 30 s for a body, 30 s to drain.
+    fn default() -> Self {
+        let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let images_at_once = u32::try_from(2 * n_cores).unwrap_or(u32::MAX);
+        Self {
+            max_connections: 1024,
+            max_judging: 64,
+            image_weight: (64 / images_at_once).max(1),
+            max_waiting: 256,
+            max_body_bytes: 96 << 20,
+            max_all_body_bytes: 512 << 20,
+            head_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            drain_time: Duration::from_secs(30),
+        }
+    }
+}
