@@ -33,6 +33,12 @@ const SHEET_BYTES: usize = 16 << 20;
 /// Bytes of sums at once; a tall output takes several turns.
 const SUMS_BYTES: usize = 16 << 20;
 
+/// Operations of one image at most, roughly, and samples that its launches sum one after
+/// the other: a photo takes a hundredth of it. More would hold up everybody's runs until
+/// the GPU counts as lost, and an absurd shape is all that it takes.
+const MAX_OPERATIONS: u64 = 32_000_000_000;
+const MAX_SAMPLES: u64 = 1 << 20;
+
 const N_COLORS: usize = 3;
 
 /// What one image may take of an adapter.
@@ -135,6 +141,8 @@ impl ImageProgram {
             program: &program,
             room,
             launches: Vec::new(),
+            n_operations: 0,
+            n_samples: 0,
         };
         for first_row in (0..mapping.inner_height).step_by(sums_rows) {
             let rows = first_row..(first_row + sums_rows).min(mapping.inner_height);
@@ -187,6 +195,8 @@ struct Launcher<'a> {
     program: &'a ImageProgram,
     room: &'a Room,
     launches: Vec<Launch>,
+    n_operations: u64,
+    n_samples: u64,
 }
 
 impl Launcher<'_> {
@@ -207,7 +217,7 @@ impl Launcher<'_> {
             let most = most.unwrap_or(0).min(sheet.len());
             let elements = (first - rows.start) * n_words..(end - rows.start) * n_words;
             let sizes = [n_words, rows.start, sheet.start, sheet.end, 0];
-            self.parts(Some(index), elements, 8 * most, &sizes.map(word))?;
+            self.parts(Some(index), elements, most, &sizes.map(word))?;
         }
         Ok(())
     }
@@ -267,20 +277,24 @@ impl Launcher<'_> {
             .chain(numbers.into_iter().map(f32::to_bits))
             .collect();
         let most = (0..mapping.inner_width).map(|column| taps.source(column).len());
-        let operations = 8 * most.max().unwrap_or(0) + 32;
         let elements = begin * mapping.width..end * mapping.width;
-        self.parts(None, elements, operations, &words)
+        self.parts(None, elements, most.max().unwrap_or(0), &words)
     }
 
-    /// Launches for `elements`, each of `operations`, so that none does too much.
+    /// Launches for `elements`, each a sum of `n_samples`, so that none does too much.
     fn parts(
         &mut self,
         sheet: Option<usize>,
         elements: Range<usize>,
-        operations: usize,
+        n_samples: usize,
         told: &[u32],
     ) -> Result<(), String> {
-        let group_operations = THREADS * (operations as u64).max(1);
+        let operations = 8 * n_samples as u64 + 32;
+        self.n_operations += operations * elements.len() as u64;
+        if self.n_operations > MAX_OPERATIONS {
+            return Err(format!("it takes more than {MAX_OPERATIONS} operations"));
+        }
+        let group_operations = THREADS * operations;
         let affordable = self.room.launch_operations / group_operations;
         let n_groups = affordable.clamp(1, self.room.launch_groups.max(1));
         let at_once = (n_groups * THREADS) as usize;
@@ -288,6 +302,10 @@ impl Launcher<'_> {
             if self.launches.len() as u64 == self.room.launches {
                 let most = self.room.launches;
                 return Err(format!("it takes more than {most} launches"));
+            }
+            self.n_samples += n_samples as u64;
+            if self.n_samples > MAX_SAMPLES {
+                return Err("its shape leaves too little to do at once".to_owned());
             }
             let end = begin.saturating_add(at_once).min(elements.end);
             let mut words = [0; N_WORDS];
@@ -376,9 +394,9 @@ mod tests {
         };
         let program = ImageProgram::new(&preprocess, 640, 640, &room).unwrap();
         assert!(program.launches.len() > 10);
-        // A box over ten pixels looks at eleven at most.
+        // A box over ten pixels looks at ten.
         for launch in &program.launches {
-            assert!(u64::from(launch.n_groups) * THREADS * 8 * 10 <= 100_000);
+            assert!(u64::from(launch.n_groups) * THREADS * (8 * 10 + 32) <= 100_000);
         }
         let room = Room {
             launches: 3,
@@ -386,6 +404,31 @@ mod tests {
         };
         let error = ImageProgram::new(&preprocess, 640, 640, &room).unwrap_err();
         assert_eq!(error, "it takes more than 3 launches");
+    }
+
+    #[test]
+    fn a_shape_that_would_hold_up_the_gpu_is_refused() {
+        for (geometry, width, height, why) in [
+            (Geometry::Stretch(1, 16_384), 65_535, 976, "its shape"),
+            (Geometry::Stretch(600, 16_384), 65_535, 976, "it takes more"),
+        ] {
+            let preprocess = Preprocess {
+                geometry,
+                filter: Filter::Lanczos3,
+                ..Preprocess::default()
+            };
+            let error = ImageProgram::new(&preprocess, width, height, &ROOM).unwrap_err();
+            assert!(error.starts_with(why), "{error}");
+        }
+        for (width, height) in [(8_000, 8_000), (65_535, 976), (976, 65_535)] {
+            for geometry in [Geometry::Crop(224, 224), Geometry::Stretch(1, 1)] {
+                let program = program(geometry, width, height);
+                assert!(
+                    program.is_ok(),
+                    "{width}×{height} {geometry:?}: {program:?}"
+                );
+            }
+        }
     }
 
     #[test]
