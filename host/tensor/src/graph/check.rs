@@ -76,15 +76,11 @@ fn check_graph(onnx: &Onnx, graph: &GraphProto) -> Result<(), TensorError> {
         {
             return Err(refused(node, why));
         }
-        let domain = match node.domain.as_str() {
-            "" | "ai.onnx" => String::new(),
-            domain => format!("{domain}."),
-        };
-        let is_foreign = !domain.is_empty() && ADDED.contains(&node.op_type.as_str());
+        let is_foreign = !is_own(&node.domain) && ADDED.contains(&node.op_type.as_str());
         if is_foreign || !onnx.op_register.0.contains_key(&node.op_type) {
             let first_output = || node.output.first().cloned().unwrap_or_default();
             return Err(TensorError::UnsupportedOperator {
-                operator: format!("{domain}{}", node.op_type),
+                operator: operator(node),
                 node: Some(node.name.clone())
                     .filter(|n| !n.is_empty())
                     .unwrap_or_else(first_output),
@@ -101,6 +97,19 @@ fn check_graph(onnx: &Onnx, graph: &GraphProto) -> Result<(), TensorError> {
         }
     }
     Ok(())
+}
+
+/// The node's operator, behind its domain when that is not ONNX's own.
+pub(super) fn operator(node: &NodeProto) -> String {
+    if is_own(&node.domain) {
+        node.op_type.clone()
+    } else {
+        format!("{}.{}", node.domain, node.op_type)
+    }
+}
+
+fn is_own(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
 }
 
 /// An error that says how to mend the model.

@@ -14,6 +14,7 @@ mod proto;
 mod read;
 mod work;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use sha2::Digest as _;
@@ -58,6 +59,7 @@ pub struct Graph {
     digest: Digest,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    operators: BTreeMap<String, usize>,
     model: TypedModel,
     footprint: Footprint,
     work: Work,
@@ -90,12 +92,14 @@ impl Graph {
             mut model,
             inputs,
             outputs,
+            operators,
         } = read::read(file, fixed)?;
         weights.share(&mut model);
         Ok(Self {
             digest: Fixed::digest(file, fixed),
             inputs,
             outputs,
+            operators,
             footprint: Footprint::of(&model)?,
             work: Work::of(&model)?,
             weight_bytes: footprint::weight_bytes(&model),
@@ -116,6 +120,12 @@ impl Graph {
     /// What a run gives, in the file's order.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    /// The operators of the file with how many nodes each has, before anything was
+    /// rewritten. One that is not ONNX's own stands behind its domain and a dot.
+    pub fn operators(&self) -> &BTreeMap<String, usize> {
+        &self.operators
     }
 
     /// Bytes of all weights: what a holder of a session is charged.

@@ -1,11 +1,13 @@
 //! ONNX bytes to a typed, decluttered model.
 
+use std::collections::BTreeMap;
+
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
-use super::check::check;
+use super::check::{check, operator};
 use super::declutter::declutter;
 use super::fixed::{Fixed, fix};
 use super::operators::importer;
@@ -21,6 +23,7 @@ pub(super) struct Model {
     pub(super) model: TypedModel,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
+    pub(super) operators: BTreeMap<String, usize>,
 }
 
 /// Reads and checks a model. Whatever the file holds, the answer is a model or
@@ -41,6 +44,7 @@ fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
             })?;
     fix(&mut proto, fixed)?;
     check(&onnx, &proto)?;
+    let operators = operators(proto.graph.as_ref().expect("checked above"));
     normalise(&mut proto);
     let mut model = onnx
         .parse(&proto, None)
@@ -75,7 +79,16 @@ fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
         model,
         inputs,
         outputs,
+        operators,
     })
+}
+
+fn operators(graph: &GraphProto) -> BTreeMap<String, usize> {
+    let mut operators = BTreeMap::new();
+    for node in &graph.node {
+        *operators.entry(operator(node)).or_default() += 1;
+    }
+    operators
 }
 
 /// The inputs of a run, in the file's order: those that no weight stands for.
