@@ -210,11 +210,7 @@ impl Engine {
             let given = wasm.len();
             return Err(LoadError::TooLarge { given, most });
         }
-        // Layer 0 is a core module, layer 1 a component (component-model/Binary.md).
-        if wasm.starts_with(b"\0asm\x01\0\0\0") {
-            return Err(LoadError::CoreModule);
-        }
-        check_types(wasm)
+        check_kind(wasm)
     }
 
     fn checked(&self, wasmtime: wasmtime::component::Component) -> Result<Component, LoadError> {
@@ -246,6 +242,15 @@ impl Engine {
     }
 }
 
+/// Refuses what is no component, or could not be read safely as one.
+pub(super) fn check_kind(wasm: &[u8]) -> Result<(), LoadError> {
+    // Layer 0 is a core module, layer 1 a component (component-model/Binary.md).
+    if wasm.starts_with(b"\0asm\x01\0\0\0") {
+        return Err(LoadError::CoreModule);
+    }
+    check_types(wasm)
+}
+
 /// Refuses types that nest so deep that reading them would overflow the stack: 60
 /// KB of them ended the process, since wasmparser recurses and bounds no depth. A
 /// level takes three bytes, so a section's size bounds it.
@@ -274,7 +279,7 @@ pub(super) fn malformed(error: &wasmtime::Error) -> LoadError {
 }
 
 /// The contract interface that an import names, when this host offers it.
-fn interface_of(import: &str) -> Result<&'static str, LoadError> {
+pub(super) fn interface_of(import: &str) -> Result<&'static str, LoadError> {
     if import.starts_with("wasi:") {
         return Err(LoadError::Wasi {
             import: printable(import, NAME_CHARS),
