@@ -223,13 +223,10 @@ fn a_folder_that_is_none_and_a_detector_given_twice_are_refused() {
         .to_string();
     assert_eq!(
         error,
-        "/no/such/folder: not a plugin folder; give the folder that holds plugin.toml"
+        "/no/such/folder: no package; give a plugin folder, an OCI image layout, or a tar file of one (`trommel plugin pack` makes it)"
     );
     let error = Host::builder().build().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "no detector; add the bundled ones or a plugin folder"
-    );
+    assert_eq!(error, "no detector; add the bundled ones or a package");
     let folder = PluginFolder::of_guest("noop", &IMPORTS);
     let twice = Host::builder()
         .detector(folder.path())

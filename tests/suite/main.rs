@@ -16,6 +16,7 @@ mod limits;
 mod loading;
 mod models;
 mod operators;
+mod packages;
 mod policy;
 mod preprocess_gpu;
 mod server;

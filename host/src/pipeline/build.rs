@@ -12,7 +12,7 @@ use super::Host;
 use crate::engine::{Engine, EngineOptions, LoadError};
 use crate::item::ItemBounds;
 use crate::policy::{Policy, PolicyError};
-use crate::registry::{CompileCache, Package, PackageError, bundled, load};
+use crate::registry::{CompileCache, Package, PackageError, Trust, bundled, load};
 use crate::signal::{DetectorId, Label};
 
 /// Nobody waits longer, and sums of times stay far from their bounds.
@@ -25,7 +25,8 @@ pub struct HostBuilder {
     engine: EngineOptions,
     cache: CompileCache,
     with_bundled: bool,
-    folders: Vec<PathBuf>,
+    packages: Vec<PathBuf>,
+    trust: Trust,
     policy: Option<Policy>,
     bounds: ItemBounds,
     deadline: Duration,
@@ -36,7 +37,7 @@ pub struct HostBuilder {
 #[non_exhaustive]
 pub enum BuildError {
     /// No detector was named.
-    #[error("no detector; add the bundled ones or a plugin folder")]
+    #[error("no detector; add the bundled ones or a package")]
     NoDetector,
     /// Two packages have one name.
     #[error("detector `{0}` is loaded twice; leave one out or rename it in its manifest")]
@@ -62,7 +63,8 @@ impl Default for HostBuilder {
             engine: EngineOptions::default(),
             cache: CompileCache::none(),
             with_bundled: false,
-            folders: Vec::new(),
+            packages: Vec::new(),
+            trust: Trust::Anyone,
             policy: None,
             bounds: ItemBounds::default(),
             deadline: Duration::from_secs(2),
@@ -99,10 +101,19 @@ impl HostBuilder {
         self
     }
 
-    /// Loads the plugin in `folder`, beside what was named before.
+    /// Loads the package at `path`, beside what was named before: a plugin folder, or
+    /// what `trommel plugin pack` made of one.
     #[must_use]
-    pub fn detector(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folders.push(folder.into());
+    pub fn detector(mut self, path: impl Into<PathBuf>) -> Self {
+        self.packages.push(path.into());
+        self
+    }
+
+    /// Whose packages load; without this, everybody's. The bundled detectors are part
+    /// of the host and load in any case.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -144,12 +155,9 @@ impl HostBuilder {
             true => bundled::packages(&max)?,
             false => Vec::new(),
         };
-        for folder in &self.folders {
-            packages.push(Package::read(
-                folder,
-                &max,
-                self.engine.max_component_bytes,
-            )?);
+        for path in &self.packages {
+            let most = self.engine.max_component_bytes;
+            packages.push(Package::open(path, &max, most, &self.trust)?);
         }
         if packages.is_empty() {
             return Err(BuildError::NoDetector);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{CompileCache, FileError, Golden, ManifestError, Package, SettingValue};
+use super::{CompileCache, FileError, Golden, LayoutError, ManifestError, Package, SettingValue};
 use crate::calibrator::{Calibrator, CalibratorError};
 use crate::engine::{Component, Detector, DetectorParts, Engine, LoadError, ModelParts};
 use crate::item::Item;
@@ -16,6 +16,9 @@ pub enum PackageError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A packed package is not what it says, or not from whom it should be.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The manifest was refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -36,6 +36,16 @@ const GIGA: u64 = 1_000_000_000;
 /// Levels of the taxonomy above a label.
 const MAX_PARENTS: usize = 3;
 
+/// More than any host grants, and far from where sums overflow.
+const BOUNDLESS: Limits = Limits {
+    memory_bytes: 1 << 40,
+    tensor_bytes: 1 << 50,
+    host_bytes: 1 << 50,
+    weight_bytes: 1 << 50,
+    deadline: Duration::from_secs(1 << 32),
+    ..Limits::MAX
+};
+
 /// A manifest, checked against the contract and the host's bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
@@ -43,6 +53,8 @@ pub struct Manifest {
     pub id: DetectorId,
     /// The author's version of it.
     pub version: String,
+    /// The contract version that it was built for.
+    pub contract: String,
     /// One sentence for people.
     pub description: String,
     /// File of the component.
@@ -139,11 +151,39 @@ pub struct ManifestError {
 }
 
 impl Manifest {
+    /// The files that it names, itself among them.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let models = self.models.values().map(|model| &model.file);
+        let images = self
+            .golden
+            .iter()
+            .filter_map(|golden| golden.image.as_ref());
+        let others = [&self.component, &self.calibrator].into_iter();
+        let others = others.chain(&self.model_card).chain(models).chain(images);
+        others.map(String::as_str).chain([super::package::MANIFEST])
+    }
+
     /// Reads a manifest; `file` is only the name that messages use. Limits that
     /// it asks for are granted up to `max`, and refused above.
     pub fn parse(file: &str, text: &str, max: &Limits) -> Result<Self, ManifestError> {
+        Self::read(file, text, Some(max))
+    }
+
+    /// Reads a manifest that may be of another host's contract and ask for more than
+    /// this one grants: to be shown, never to be loaded.
+    pub(super) fn parse_of_any_host(file: &str, text: &str) -> Result<Self, ManifestError> {
+        Self::read(file, text, None)
+    }
+
+    fn read(file: &str, text: &str, max: Option<&Limits>) -> Result<Self, ManifestError> {
         let lines = Lines::new(text);
-        let reader = Reader { file, lines };
+        let is_foreign = max.is_none();
+        let reader = Reader {
+            file,
+            lines,
+            is_foreign,
+        };
+        let max = max.unwrap_or(&BOUNDLESS);
         if text.len() > MAX_BYTES {
             return reader.refuse(
                 0,
@@ -170,6 +210,8 @@ impl Manifest {
 struct Reader<'a> {
     file: &'a str,
     lines: Lines,
+    /// Whether any contract is let pass.
+    is_foreign: bool,
 }
 
 impl Reader<'_> {
@@ -207,6 +249,7 @@ impl Reader<'_> {
             settings: self.settings(raw.settings)?,
             id: DetectorId::new(plugin.name.into_inner()),
             version: plugin.version.into_inner(),
+            contract: plugin.contract.into_inner(),
             description: plugin.description,
             component: plugin.component.into_inner(),
             imports_line: self.lines.line(plugin.imports.span().start),
@@ -240,7 +283,7 @@ impl Reader<'_> {
 
     fn contract(&self, version: &Spanned<String>) -> Result<(), ManifestError> {
         self.semver(version)?;
-        if crate::engine::speaks(version.get_ref()) {
+        if self.is_foreign || crate::engine::speaks(version.get_ref()) {
             return Ok(());
         }
         let what = format!(

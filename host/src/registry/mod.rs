@@ -1,16 +1,23 @@
 //! Packages and the files they are made of.
 //!
 //! Owns everything that is read from or written to disk for a detector: the
-//! manifest and what it names, the revision's digest, the cache of compiled
-//! components. Nothing here runs a component or decides who answers.
+//! manifest and what it names, packed packages and who signed them, the revision's
+//! digest, the cache of compiled components. Nothing here runs a component or decides who answers.
 
 pub mod bundled;
 mod cache;
+mod keys;
+mod layout;
 mod load;
 mod manifest;
 mod package;
 
 pub use cache::{CompileCache, pipeline_folder};
+pub use keys::{KeyError, KeyId, PrivateKey, PublicKey, Trust};
+pub use layout::{
+    DETECTOR_TYPE, Digest, Layer, Layout, LayoutError, PAYLOAD_TYPE, Packed, SIGNATURE_TYPE, Shape,
+    Signature,
+};
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};

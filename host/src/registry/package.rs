@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::keys::Trust;
+use super::layout::{Layout, LayoutError};
 use super::manifest::{Golden, MAX_BYTES, Manifest};
 use super::{PackageError, SettingValue};
 use crate::calibrator::Calibrator;
@@ -68,18 +70,55 @@ impl Package {
         max: &Limits,
         max_component_bytes: usize,
     ) -> Result<Self, PackageError> {
+        Self::read_for(folder, Some(max), max_component_bytes)
+    }
+
+    /// Reads a plugin folder that this host may not be able to load: to be shown.
+    pub fn read_of_any_host(
+        folder: &Path,
+        max_component_bytes: usize,
+    ) -> Result<Self, PackageError> {
+        Self::read_for(folder, None, max_component_bytes)
+    }
+
+    fn read_for(
+        folder: &Path,
+        max: Option<&Limits>,
+        max_component_bytes: usize,
+    ) -> Result<Self, PackageError> {
         if !folder.is_dir() {
             return Err(PackageError::File(FileError {
                 file: folder.to_owned(),
                 what: "not a plugin folder; give the folder that holds plugin.toml".to_owned(),
             }));
         }
-        Self::from_files(&folder.display().to_string(), max, |name, kind| {
-            let path = folder.join(name);
-            let read = read_bounded(&path, kind.max_bytes(max_component_bytes));
-            read.map(Cow::Owned)
-                .map_err(|what| FileError { file: path, what })
+        Self::from_files_for(&folder.display().to_string(), max, |name, kind| {
+            read_file(folder, name, kind, max_component_bytes).map(Cow::Owned)
         })
+    }
+
+    /// Reads a plugin folder, or a packed package in a folder or a tar file, when
+    /// `trust` lets it load. The rest is as in [`Package::read`].
+    ///
+    /// Also a packed package that is not what its digests and signatures say, before
+    /// anything in it is parsed beyond its manifest, and one that is not trusted.
+    pub fn open(
+        path: &Path,
+        max: &Limits,
+        max_component_bytes: usize,
+        trust: &Trust,
+    ) -> Result<Self, PackageError> {
+        if Layout::is_at(path) {
+            let layout = Layout::open(path, trust.keys(), max, max_component_bytes)?;
+            layout.accept(trust)?;
+            return layout.package();
+        }
+        if matches!(trust, Trust::Keys(_)) {
+            return Err(PackageError::Layout(LayoutError::Unsigned {
+                package: path.display().to_string(),
+            }));
+        }
+        Self::read(path, max, max_component_bytes)
     }
 
     /// A package from anything that gives its files by name, such as an archive;
@@ -92,10 +131,24 @@ impl Package {
         max: &Limits,
         read: impl Fn(&str, FileKind) -> Result<Bytes, FileError>,
     ) -> Result<Self, PackageError> {
+        Self::from_files_for(origin, Some(max), read)
+    }
+
+    /// As [`Package::from_files`]; without `max`, also a package that no host like this
+    /// one would load, to be shown.
+    pub(super) fn from_files_for(
+        origin: &str,
+        max: Option<&Limits>,
+        read: impl Fn(&str, FileKind) -> Result<Bytes, FileError>,
+    ) -> Result<Self, PackageError> {
         let shown = |name: &str| format!("{origin}/{name}");
         let manifest_bytes = read(MANIFEST, FileKind::Text)?;
         let manifest_text = text(&manifest_bytes, &shown(MANIFEST))?;
-        let manifest = Manifest::parse(&shown(MANIFEST), &manifest_text, max)?;
+        let file = shown(MANIFEST);
+        let manifest = match max {
+            Some(max) => Manifest::parse(&file, &manifest_text, max)?,
+            None => Manifest::parse_of_any_host(&file, &manifest_text)?,
+        };
         let mut models = BTreeMap::new();
         let mut n_model_bytes = 0_u64;
         for (name, model) in &manifest.models {
@@ -152,6 +205,12 @@ impl Package {
             calibrator,
             calibrator_text,
         })
+    }
+
+    /// Its models by name, as their files hold them.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let models = self.models.iter();
+        models.map(|(name, bytes)| (name.as_str(), bytes.as_ref()))
     }
 
     /// The component's bytes.
@@ -225,7 +284,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    fn max_bytes(self, max_component_bytes: usize) -> u64 {
+    pub(super) fn max_bytes(self, max_component_bytes: usize) -> u64 {
         match self {
             Self::Text => MAX_BYTES as u64,
             Self::Component => max_component_bytes as u64,
@@ -233,6 +292,18 @@ impl FileKind {
             Self::Image => MAX_IMAGE_BYTES,
         }
     }
+}
+
+/// A file of a plugin folder.
+pub(super) fn read_file(
+    folder: &Path,
+    name: &str,
+    kind: FileKind,
+    max_component_bytes: usize,
+) -> Result<Vec<u8>, FileError> {
+    let file = folder.join(name);
+    read_bounded(&file, kind.max_bytes(max_component_bytes))
+        .map_err(|what| FileError { file, what })
 }
 
 /// The whole file, when it is a plain one of at most `most` bytes.

@@ -131,7 +131,7 @@ fn every_misbehaving_guest_has_a_test() {
 }
 
 /// The names of the tests in a source file.
-fn tests_in(file: &str) -> BTreeSet<String> {
+pub(crate) fn tests_in(file: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(workspace().join(file)).expect("a source");
     let after = |marker: &str| {
         let functions = text.split(marker).skip(1);
