@@ -1,6 +1,7 @@
 //! `trommel check` as a user drives it: arguments, input, output, exit codes.
 
 mod compiling;
+mod packaging;
 
 use std::fs;
 use std::io::Write as _;

@@ -24,7 +24,7 @@ usage: cargo xtask CHORE
   onnx-conformance DIR [--device cpu|gpu] [--json]
                                  runs ONNX's own operator tests, unpacked in DIR
   detector PACKAGE OUT_DIR       builds a guest crate into OUT_DIR/PACKAGE.wasm
-  readme                         writes the README's output block anew";
+  readme                         writes the output in README.md and docs/packages.md anew";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         ["onnx-conformance", arguments @ ..] => conformance(arguments),
         ["detector", package, out_dir] => detector(package, Path::new(out_dir)),
         ["readme"] => ci::step(
-            "the README's output",
+            "the output in README.md and docs/packages.md",
             ci::cargo([
                 "test",
                 "--release",
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
                 "trommel",
                 "--test",
                 "cli",
-                "readme",
+                "shows_what",
             ])
             .env("UPDATE_README", "1"),
         ),

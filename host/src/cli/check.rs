@@ -16,10 +16,15 @@ use trommel::Host;
 use trommel::item::{Item, ItemBounds, PartKind};
 use trommel::pipeline::DeviceChoice;
 use trommel::policy::Action;
+use trommel::policy::{Action, Policy};
+use trommel::registry::{CompileCache, Trust, pipeline_folder};
+use trommel::{Host, Judgement};
+use trommel_tensor::GpuOptions;
 
 use super::host::HostArguments;
 use super::input::{Input, Sources, open_images, read};
 use super::output::{Answer, Format, Printer, shown};
+use super::plugin::public_keys;
 use super::{Colour, Exit};
 
 /// Inputs that one task judges at most.
@@ -37,6 +42,7 @@ Examples:
   trommel check --text 'Win a prize! Call now'
   trommel check --format jsonl - < items.jsonl
   trommel check --detector my-plugin --policy policy.toml comments.jsonl
+  trommel check --detector my-plugin-0.1.0.tar --trusted-key release.pub samples
 
 An item on `-`, in a .jsonl or in a .json file:
   {\"id\":\"1\",\"title\":\"…\",\"text\":\"…\",\"links\":[\"…\"],\"images\":[\"a.jpg\"],\"attributes\":{\"verified\":true}}
@@ -54,10 +60,14 @@ pub(super) struct CheckArguments {
     /// Judge this text; may be given more than once.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
-    /// Load the plugin in this folder instead of the bundled detectors; may be
-    /// given more than once.
-    #[arg(long, value_name = "DIR")]
+    /// Load this plugin folder or packed package instead of the bundled detectors;
+    /// may be given more than once.
+    #[arg(long, value_name = "DIR|PKG")]
     detector: Vec<PathBuf>,
+    /// Load only packages that the owner of this public key signed; may be given more
+    /// than once. Plugin folders are never signed.
+    #[arg(long, value_name = "FILE", requires = "detector")]
+    trusted_key: Vec<PathBuf>,
     /// Decide by the rules in this file instead of the built-in policy.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -114,6 +124,45 @@ fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
         deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };
     Ok(arguments.builder()?.build()?)
+/// An engine that compiles in children of this program.
+pub(super) fn engine_options() -> anyhow::Result<EngineOptions> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(EngineOptions {
+        compiler: Compiler::program(program),
+        ..EngineOptions::default()
+    })
+}
+
+fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
+    let gpu = GpuOptions {
+        pipeline_cache: pipeline_folder(),
+        ..GpuOptions::default()
+    };
+    let device = arguments.device;
+    let device = device
+        .open(gpu)
+        .with_context(|| format!("--device {device}"))?;
+    let mut builder = Host::builder()
+        .device(device)
+        .engine_options(engine_options()?)
+        .compile_cache(CompileCache::user())
+        .deadline(Duration::from_millis(arguments.deadline_ms));
+    if arguments.detector.is_empty() {
+        builder = builder.bundled_detectors();
+    }
+    for package in &arguments.detector {
+        builder = builder.detector(package);
+    }
+    if !arguments.trusted_key.is_empty() {
+        builder = builder.trust(Trust::Keys(public_keys(&arguments.trusted_key)?));
+    }
+    if let Some(file) = &arguments.policy {
+        let shown = file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("policy {shown} cannot be read"))?;
+        builder = builder.policy(Policy::parse(&shown, &text)?);
+    }
+    Ok(builder.build()?)
 }
 
 /// Judges inputs concurrently and shows them in the order they came.

@@ -7,6 +7,7 @@ mod host;
 mod input;
 mod output;
 mod serve;
+mod plugin;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   trommel check samples
   trommel check --text 'You have won! Call 09061701461 now'
+  trommel plugin pack my-plugin
   trommel completions bash > ~/.local/share/bash-completion/completions/trommel
 
 The log goes to standard error; TROMMEL_LOG=debug shows more of it.";
@@ -67,6 +69,9 @@ enum Command {
     Devices,
     /// Show how a GPU would run a model, step by step.
     Plan(devices::PlanArguments),
+    /// Pack a plugin, sign it, verify it, look into it.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Compile the component on standard input; a host starts this by itself.
     #[command(name = COMPILE_COMMAND, hide = true)]
     CompileComponent {
@@ -122,6 +127,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Devices => devices::devices(),
         Command::Plan(arguments) => devices::plan(&arguments),
+        Command::Plugin(command) => plugin::run(&command),
         Command::CompileComponent { bounds } => {
             answer(&bounds).map(|()| Exit::Done).map_err(Into::into)
         }
