@@ -1,16 +1,17 @@
 //! `plugin.toml`: what a package says of itself, read without running it.
 
+mod limits;
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use raw::{Raw, RawLabel, RawLimits, RawModel, RawSetting, SettingType};
+use limits::BOUNDLESS;
+use raw::{Raw, RawLabel, RawModel, RawSetting, SettingType};
 
 use crate::engine::{CONTRACT_VERSION, Limits};
 use crate::excerpt::printable;
@@ -35,16 +36,6 @@ const GIGA: u64 = 1_000_000_000;
 
 /// Levels of the taxonomy above a label.
 const MAX_PARENTS: usize = 3;
-
-/// More than any host grants, and far from where sums overflow.
-const BOUNDLESS: Limits = Limits {
-    memory_bytes: 1 << 40,
-    tensor_bytes: 1 << 50,
-    host_bytes: 1 << 50,
-    weight_bytes: 1 << 50,
-    deadline: Duration::from_secs(1 << 32),
-    ..Limits::MAX
-};
 
 /// A manifest, checked against the contract and the host's bounds.
 #[derive(Debug, Clone, PartialEq)]
