@@ -221,6 +221,26 @@ fn weights_that_two_plugins_share_are_one_blob() {
 }
 
 #[test]
+fn a_file_with_two_names_is_one_blob_and_two_layers() {
+    let (shop, folder) = (Shop::new(), folder());
+    folder.write("twin.onnx", &trommel_tests::spam_model());
+    let digest = trommel_tensor::Digest::of(&trommel_tests::spam_model()).to_string();
+    let digest = digest.trim_start_matches("sha256:");
+    let twin = |name: &str, file: &str| {
+        format!("[models.{name}]\nfile = \"{file}\"\nsha256 = \"{digest}\"\n\n[limits]")
+    };
+    folder.edit("[limits]", &twin("twin", "twin.onnx"));
+    // A model under two names is one layer.
+    folder.edit("[limits]", &twin("again", "twin.onnx"));
+    let path = shop.signed(&folder, "package", Shape::Folder);
+    let package = load(&path, &shop.trust()).unwrap();
+    assert_eq!(package.models().count(), 3);
+    assert_eq!(open(&path, &[]).unwrap().layers().count(), 7);
+    // As without the twin: only the plugin manifest and what names it are others.
+    assert_eq!(files(&path).len(), 13);
+}
+
+#[test]
 fn nothing_is_written_over_what_is_there() {
     let (shop, folder) = (Shop::new(), folder());
     let path = shop.unsigned(&folder, "package", Shape::Tar);

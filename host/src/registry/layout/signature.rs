@@ -207,4 +207,22 @@ mod tests {
             b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
         );
     }
+
+    /// `openssl pkeyutl -sign -rawin` with this key over the encoding of this payload.
+    #[test]
+    fn a_signature_is_the_one_that_openssl_makes() {
+        let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIOuhkmxhaEejm7iry3Ydol/MqkNOUEJMg0xGzvCnJD+1\n-----END PRIVATE KEY-----\n";
+        let key = PrivateKey::from_pem(key, "key").expect("a key");
+        let (envelope, _) = sign(&Descriptor::of(b"package", MANIFEST_TYPE), &key);
+        let envelope: Envelope = parse(&envelope, "envelope").expect("an envelope");
+        let payload = STANDARD.decode(envelope.payload).expect("base64");
+        assert_eq!(
+            String::from_utf8(payload).expect("UTF-8"),
+            r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.trommel.detector.v1","digest":"sha256:bc4a71180870f7945155fbb02f4b0a2e3faa2a62d6d31b7039013055ed19869a","size":7}"#
+        );
+        assert_eq!(
+            envelope.signatures[0].sig,
+            "vDItFQHI2Zi1LAyNMOWlLNfF7yKDy2yogILN2wdBRAVPxA2NCkiw0m7VxzU68DtzpO9RS+X0Nvt24nBjvTMQCg=="
+        );
+    }
 }
