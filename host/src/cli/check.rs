@@ -16,15 +16,10 @@ use trommel::Host;
 use trommel::item::{Item, ItemBounds, PartKind};
 use trommel::pipeline::DeviceChoice;
 use trommel::policy::Action;
-use trommel::policy::{Action, Policy};
-use trommel::registry::{CompileCache, Trust, pipeline_folder};
-use trommel::{Host, Judgement};
-use trommel_tensor::GpuOptions;
 
 use super::host::HostArguments;
 use super::input::{Input, Sources, open_images, read};
 use super::output::{Answer, Format, Printer, shown};
-use super::plugin::public_keys;
 use super::{Colour, Exit};
 
 /// Inputs that one task judges at most.
@@ -119,50 +114,12 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
 fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
     let arguments = HostArguments {
         detectors: &arguments.detector,
+        trusted_keys: &arguments.trusted_key,
         policy: arguments.policy.as_deref(),
         device: arguments.device,
         deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };
     Ok(arguments.builder()?.build()?)
-/// An engine that compiles in children of this program.
-pub(super) fn engine_options() -> anyhow::Result<EngineOptions> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    Ok(EngineOptions {
-        compiler: Compiler::program(program),
-        ..EngineOptions::default()
-    })
-}
-
-fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
-    let gpu = GpuOptions {
-        pipeline_cache: pipeline_folder(),
-        ..GpuOptions::default()
-    };
-    let device = arguments.device;
-    let device = device
-        .open(gpu)
-        .with_context(|| format!("--device {device}"))?;
-    let mut builder = Host::builder()
-        .device(device)
-        .engine_options(engine_options()?)
-        .compile_cache(CompileCache::user())
-        .deadline(Duration::from_millis(arguments.deadline_ms));
-    if arguments.detector.is_empty() {
-        builder = builder.bundled_detectors();
-    }
-    for package in &arguments.detector {
-        builder = builder.detector(package);
-    }
-    if !arguments.trusted_key.is_empty() {
-        builder = builder.trust(Trust::Keys(public_keys(&arguments.trusted_key)?));
-    }
-    if let Some(file) = &arguments.policy {
-        let shown = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("policy {shown} cannot be read"))?;
-        builder = builder.policy(Policy::parse(&shown, &text)?);
-    }
-    Ok(builder.build()?)
 }
 
 /// Judges inputs concurrently and shows them in the order they came.

@@ -7,14 +7,18 @@ use anyhow::Context as _;
 use trommel::engine::{Compiler, EngineOptions};
 use trommel::pipeline::DeviceChoice;
 use trommel::policy::Policy;
-use trommel::registry::{CompileCache, pipeline_folder};
+use trommel::registry::{CompileCache, Trust, pipeline_folder};
 use trommel::{Host, HostBuilder};
 use trommel_tensor::GpuOptions;
 
+use super::plugin::public_keys;
+
 /// What the user said of it.
 pub(super) struct HostArguments<'a> {
-    /// Plugin folders; none means the bundled detectors.
+    /// Packages; none means the bundled detectors.
     pub(super) detectors: &'a [PathBuf],
+    /// Public keys, one of which must have signed every package; none takes any package.
+    pub(super) trusted_keys: &'a [PathBuf],
     /// A file of rules; none means the built-in policy.
     pub(super) policy: Option<&'a Path>,
     /// Where models run.
@@ -27,11 +31,6 @@ impl HostArguments<'_> {
     /// A builder that has opened the device and read the policy. This program compiles
     /// components, in a child.
     pub(super) fn builder(&self) -> anyhow::Result<HostBuilder> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let engine = EngineOptions {
-            compiler: Compiler::program(program),
-            ..EngineOptions::default()
-        };
         let gpu = GpuOptions {
             pipeline_cache: pipeline_folder(),
             ..GpuOptions::default()
@@ -42,7 +41,7 @@ impl HostArguments<'_> {
             .with_context(|| format!("--device {device}"))?;
         let mut builder = Host::builder()
             .device(device)
-            .engine_options(engine)
+            .engine_options(engine_options()?)
             .compile_cache(CompileCache::user());
         if let Some(deadline) = self.deadline {
             builder = builder.deadline(deadline);
@@ -50,8 +49,11 @@ impl HostArguments<'_> {
         if self.detectors.is_empty() {
             builder = builder.bundled_detectors();
         }
-        for folder in self.detectors {
-            builder = builder.detector(folder);
+        for package in self.detectors {
+            builder = builder.detector(package);
+        }
+        if !self.trusted_keys.is_empty() {
+            builder = builder.trust(Trust::Keys(public_keys(self.trusted_keys)?));
         }
         if let Some(file) = self.policy {
             let shown = file.display().to_string();
@@ -61,4 +63,13 @@ impl HostArguments<'_> {
         }
         Ok(builder)
     }
+}
+
+/// An engine that compiles in children of this program.
+pub(super) fn engine_options() -> anyhow::Result<EngineOptions> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(EngineOptions {
+        compiler: Compiler::program(program),
+        ..EngineOptions::default()
+    })
 }

@@ -6,8 +6,8 @@ mod devices;
 mod host;
 mod input;
 mod output;
-mod serve;
 mod plugin;
+mod serve;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;

@@ -52,9 +52,12 @@ pub(super) struct ServeArguments {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Configuration {
-    /// Plugin folders; none means the bundled detectors.
+    /// Packages; none means the bundled detectors.
     #[serde(default)]
     detectors: Vec<PathBuf>,
+    /// Public keys, one of which must have signed every package; none takes any package.
+    #[serde(default)]
+    trusted_keys: Vec<PathBuf>,
     policy: Option<PathBuf>,
     admin_token_file: Option<PathBuf>,
     /// Milliseconds that an item has at most.
@@ -162,7 +165,8 @@ impl Configuration {
             bail!("configuration {shown}: `deadline-ms` is from 1 to {MAX_DEADLINE_MS}, not {ms}");
         }
         let folder = file.parent().unwrap_or(Path::new(""));
-        let paths = configuration.detectors.iter_mut();
+        let packages = configuration.detectors.iter_mut();
+        let paths = packages.chain(&mut configuration.trusted_keys);
         let files = [
             &mut configuration.policy,
             &mut configuration.admin_token_file,
@@ -176,6 +180,7 @@ impl Configuration {
     fn host(&self, device: DeviceChoice) -> anyhow::Result<trommel::HostBuilder> {
         let arguments = HostArguments {
             detectors: &self.detectors,
+            trusted_keys: &self.trusted_keys,
             policy: self.policy.as_deref(),
             device,
             deadline: self.deadline_ms.map(Duration::from_millis),

@@ -28,12 +28,6 @@ const MESSAGE_CHARS: usize = 1000;
 /// Golden cases at most: each is run before the detector takes traffic.
 const MAX_GOLDEN: usize = 64;
 
-/// Bytes that the host holds for a call beside its tensors.
-const HOST_BYTES_BESIDE_TENSORS: u64 = 16 << 20;
-
-/// Operations in one of `gigaops-per-second`.
-const GIGA: u64 = 1_000_000_000;
-
 /// Levels of the taxonomy above a label.
 const MAX_PARENTS: usize = 3;
 
@@ -380,63 +374,6 @@ impl Reader<'_> {
             settings.insert(key, value);
         }
         Ok(settings)
-    }
-
-    fn limits(&self, raw: &RawLimits, max: &Limits) -> Result<Limits, ManifestError> {
-        let mut limits = Limits::DEFAULT.at_most(max);
-        let mib = |asked: &Option<Spanned<u64>>, max: u64, what: &str| {
-            let asked = self.asked(asked, max >> 20, what, "MiB")?;
-            Ok(asked.map(|mib| mib << 20))
-        };
-        if let Some(bytes) = mib(&raw.memory_mib, max.memory_bytes as u64, "memory")? {
-            limits.memory_bytes =
-                usize::try_from(bytes).expect("at most what the host's own bound holds");
-        }
-        if let Some(bytes) = mib(&raw.tensor_mib, max.tensor_bytes, "tensors")? {
-            limits.tensor_bytes = bytes;
-            // Room for findings and log lines beside the tensors.
-            limits.host_bytes = (bytes + HOST_BYTES_BESIDE_TENSORS).min(max.host_bytes);
-        }
-        if let Some(bytes) = mib(&raw.weights_mib, max.weight_bytes, "weights")? {
-            limits.weight_bytes = bytes;
-        }
-        if let Some(runs) = self.asked(&raw.runs, max.runs, "model runs", "at once")? {
-            limits.runs = runs;
-        }
-        let max_giga = max.operations_per_second / GIGA;
-        if let Some(giga) = self.asked(&raw.gigaops_per_second, max_giga, "models", "gigaops/s")? {
-            limits.operations_per_second = giga * GIGA;
-        }
-        let max_ms = u64::try_from(max.deadline.as_millis()).unwrap_or(u64::MAX);
-        if let Some(ms) = self.asked(&raw.deadline_ms, max_ms, "time", "ms")? {
-            limits.deadline = Duration::from_millis(ms);
-        }
-        Ok(limits)
-    }
-
-    fn asked(
-        &self,
-        asked: &Option<Spanned<u64>>,
-        max: u64,
-        what: &str,
-        unit: &str,
-    ) -> Result<Option<u64>, ManifestError> {
-        let Some(asked) = asked else {
-            return Ok(None);
-        };
-        match *asked.get_ref() {
-            0 => self.refuse(
-                asked.span().start,
-                format!("0 {unit} of {what} is none at all; ask for some, or leave the line out"),
-            ),
-            n if n > max => self.refuse(
-                asked.span().start,
-                format!(
-                    "asks for {n} {unit} of {what}, this host grants at most {max}; ask for less"
-                ),
-            ),
-            n => Ok(Some(n)),
-        }
     }
 
     fn golden(

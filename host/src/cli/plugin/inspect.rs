@@ -15,7 +15,7 @@ use trommel::registry::{CompileCache, Layout, Package, PublicKey};
 use trommel_tensor::{Dimension, Graph, Port, Weights};
 
 use super::super::Exit;
-use super::super::check::engine_options;
+use super::super::host::engine_options;
 use super::{public_keys, show};
 
 /// Arguments of `trommel plugin inspect`.

@@ -11,12 +11,17 @@ use crate::engine::Limits;
 /// Bytes that the host holds for a call beside its tensors.
 const HOST_BYTES_BESIDE_TENSORS: u64 = 16 << 20;
 
+/// Operations in one of `gigaops-per-second`.
+const GIGA: u64 = 1_000_000_000;
+
 /// More than any host grants, and far from where sums overflow.
 pub(super) const BOUNDLESS: Limits = Limits {
     memory_bytes: 1 << 40,
     tensor_bytes: 1 << 50,
     host_bytes: 1 << 50,
     weight_bytes: 1 << 50,
+    runs: u64::MAX,
+    operations_per_second: u64::MAX,
     deadline: Duration::from_secs(1 << 32),
     ..Limits::MAX
 };
@@ -39,6 +44,13 @@ impl Reader<'_> {
         }
         if let Some(bytes) = mib(&raw.weights_mib, max.weight_bytes, "weights")? {
             limits.weight_bytes = bytes;
+        }
+        if let Some(runs) = self.asked(&raw.runs, max.runs, "model runs", "at once")? {
+            limits.runs = runs;
+        }
+        let max_giga = max.operations_per_second / GIGA;
+        if let Some(giga) = self.asked(&raw.gigaops_per_second, max_giga, "models", "gigaops/s")? {
+            limits.operations_per_second = giga * GIGA;
         }
         let max_ms = u64::try_from(max.deadline.as_millis()).unwrap_or(u64::MAX);
         if let Some(ms) = self.asked(&raw.deadline_ms, max_ms, "time", "ms")? {
