@@ -10,7 +10,8 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 13] = [
+const DRAWING: [(&str, &[&str]); 15] = [
+    ("blame", &[]),
     ("excerpt", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
@@ -20,13 +21,26 @@ const DRAWING: [(&str, &[&str]); 13] = [
     ("calibrator", &["excerpt", "signal", "toml_text"]),
     ("policy", &["excerpt", "item", "signal", "toml_text"]),
     (
+        "rollout",
+        &[
+            "blame",
+            "calibrator",
+            "excerpt",
+            "policy",
+            "revision",
+            "signal",
+            "toml_text",
+        ],
+    ),
+    (
         "engine",
-        &["decode", "excerpt", "item", "signal", "revision"],
+        &["blame", "decode", "excerpt", "item", "signal", "revision"],
     ),
     (
         "registry",
         &[
             "engine",
+            "rollout",
             "excerpt",
             "calibrator",
             "item",
@@ -40,6 +54,8 @@ const DRAWING: [(&str, &[&str]); 13] = [
         &[
             "registry",
             "engine",
+            "rollout",
+            "blame",
             "excerpt",
             "policy",
             "calibrator",
@@ -162,6 +178,8 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
     ];
     for module in [
         "policy",
+        "rollout",
+        "blame.rs",
         "item.rs",
         "signal.rs",
         "revision.rs",

@@ -1,0 +1,23 @@
+//! The rollout: which revision of a detector answers for whom, and who is taken out.
+//!
+//! Everything here is a decision and nothing an action. A decision is a function of a
+//! state, what is observed and the time, which is given in as a [`Moment`]: no clock, no
+//! file, no thread. `registry` keeps what must survive, `pipeline` asks.
+//!
+//! | question | answered by |
+//! |---|---|
+//! | what is wanted | [`Lineup`], one TOML file |
+//! | what comes next | a [`Verb`] applied to a lineup |
+
+mod lineup;
+mod moment;
+mod share;
+mod verb;
+
+pub use lineup::{
+    DetectorLineup, End, Lineup, LineupDigest, LineupError, MAX_BYTES, MAX_DETECTORS,
+    MAX_REVISIONS, MAX_WORD_CHARS, PolicyDigest, Stage, Staged,
+};
+pub use moment::Moment;
+pub use share::{Share, ShareError};
+pub use verb::{Change, Refusal, Transition, Verb};
