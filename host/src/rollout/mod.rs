@@ -8,16 +8,21 @@
 //! |---|---|
 //! | what is wanted | [`Lineup`], one TOML file |
 //! | what comes next | a [`Verb`] applied to a lineup |
+//! | who answers for this key | [`Lineup::assign`] |
 
 mod lineup;
+mod local;
 mod moment;
 mod share;
+mod split;
 mod verb;
 
 pub use lineup::{
     DetectorLineup, End, Lineup, LineupDigest, LineupError, MAX_BYTES, MAX_DETECTORS,
     MAX_REVISIONS, MAX_WORD_CHARS, PolicyDigest, Stage, Staged,
 };
+pub use local::{Effect, LocalAborts};
 pub use moment::Moment;
 pub use share::{Share, ShareError};
+pub use split::{Arm, Assignment, Position};
 pub use verb::{Change, Refusal, Transition, Verb};
