@@ -17,6 +17,7 @@ mod loading;
 mod models;
 mod operators;
 mod policy;
+mod rollout;
 mod spam_text;
 mod street;
 mod tensors;

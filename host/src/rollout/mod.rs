@@ -9,7 +9,9 @@
 //! | what is wanted | [`Lineup`], one TOML file |
 //! | what comes next | a [`Verb`] applied to a lineup |
 //! | who answers for this key | [`Lineup::assign`] |
+//! | is the new revision worse | [`guard::Guard`] |
 
+pub mod guard;
 mod lineup;
 mod local;
 mod moment;

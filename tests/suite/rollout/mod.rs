@@ -1,0 +1,4 @@
+//! The rollout beyond its modules' own tests: what takes many calls, files, or processes.
+
+mod guard;
+mod traffic;
