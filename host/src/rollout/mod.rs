@@ -10,11 +10,13 @@
 //! | what comes next | a [`Verb`] applied to a lineup |
 //! | who answers for this key | [`Lineup::assign`] |
 //! | is the new revision worse | [`guard::Guard`] |
+//! | may a failing detector be called | [`quarantine::Quarantine`] |
 
 pub mod guard;
 mod lineup;
 mod local;
 mod moment;
+pub mod quarantine;
 mod share;
 mod split;
 mod verb;
