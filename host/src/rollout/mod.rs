@@ -10,6 +10,7 @@
 //! | what comes next | a [`Verb`] applied to a lineup |
 //! | who answers for this key | [`Lineup::assign`] |
 //! | is the new revision worse | [`guard::Guard`] |
+//! | is the new revision different | [`shadow::Comparison`] |
 //! | may a failing detector be called | [`quarantine::Quarantine`] |
 
 pub mod guard;
@@ -17,6 +18,7 @@ mod lineup;
 mod local;
 mod moment;
 pub mod quarantine;
+pub mod shadow;
 mod share;
 mod split;
 mod verb;
