@@ -9,8 +9,10 @@ mod cache;
 mod load;
 mod manifest;
 mod package;
+mod state;
 
 pub use cache::{CompileCache, pipeline_folder};
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};
+pub use state::{Recovered, StateError, StateFolder};

@@ -12,8 +12,10 @@
 //! | is the new revision worse | [`guard::Guard`] |
 //! | is the new revision different | [`shadow::Comparison`] |
 //! | may a failing detector be called | [`quarantine::Quarantine`] |
+//! | what happened | [`journal`] |
 
 pub mod guard;
+pub mod journal;
 mod lineup;
 mod local;
 mod moment;

@@ -1,4 +1,5 @@
 //! The rollout beyond its modules' own tests: what takes many calls, files, or processes.
 
 mod guard;
+mod state;
 mod traffic;
