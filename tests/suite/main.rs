@@ -20,5 +20,6 @@ mod policy;
 mod rollout;
 mod spam_text;
 mod street;
+mod targets;
 mod tensors;
 mod tidy;

@@ -19,7 +19,10 @@ const DRAWING: [(&str, &[&str]); 15] = [
     ("item", &["decode", "excerpt"]),
     ("signal", &["revision"]),
     ("calibrator", &["excerpt", "signal", "toml_text"]),
-    ("policy", &["excerpt", "item", "signal", "toml_text"]),
+    (
+        "policy",
+        &["calibrator", "excerpt", "item", "signal", "toml_text"],
+    ),
     (
         "rollout",
         &[

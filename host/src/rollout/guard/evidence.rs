@@ -10,6 +10,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibrator;
+
 /// What the odds of a hit are multiplied by in the alternatives that are bet on, one fifth
 /// of the wealth on each.
 const MULTIPLES: [f64; 5] = [1.5, 2.5, 5.0, 12.0, 40.0];
@@ -146,35 +148,8 @@ pub(super) fn rate_evidence(n: u64, hits: u64, tolerated: f64) -> f64 {
 /// (doi:10.1109/TIT.1981.1056331), has not made `1 / alpha` of; it falls behind the best
 /// single bet by a factor of `2 √n` at most.
 pub(super) fn greatest_rate(n: u64, hits: u64, alpha: f64) -> f64 {
-    if n == 0 {
-        return 1.0;
-    }
-    let calls = n as f64;
-    let seen = hits as f64 / calls;
-    let bound = (1.0 / alpha).ln() + (2.0 * calls.sqrt()).ln();
-    let (mut low, mut high) = (seen, 1.0);
-    // Halving 60 times reaches the last bit.
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if calls * divergence(seen, middle) <= bound {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    high
-}
-
-/// Of one rate from another, by Kullback and Leibler.
-fn divergence(seen: f64, rate: f64) -> f64 {
-    let part = |seen: f64, rate: f64| {
-        if seen > 0.0 {
-            seen * (seen / rate).ln()
-        } else {
-            0.0
-        }
-    };
-    part(seen, rate) + part(1.0 - seen, 1.0 - rate)
+    let price = (2.0 * (n.max(1) as f64).sqrt()).ln();
+    calibrator::greatest_rate(n, hits, (1.0 / alpha).ln() + price)
 }
 
 #[cfg(test)]
