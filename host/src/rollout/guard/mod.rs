@@ -160,7 +160,9 @@ impl Guard {
             Against::Other { tests, .. } => tests.fits(&guard.watched),
             Against::Baseline { tests } => tests.fits(&guard.watched),
         };
+        let few_bins = |watched: &Watched| watched.bins.n_bins() <= MAX_BINS;
         let fits = guard.watched.len() <= MAX_LABELS
+            && guard.watched.iter().all(few_bins)
             && tests_fit
             && guard.own.fits(&guard.watched)
             && guard.other.fits(&guard.watched);

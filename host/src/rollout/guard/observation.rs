@@ -12,6 +12,8 @@ use crate::signal::{Label, Probability};
 ///
 /// Tell every call of both arms, in the order in which they end: what is compared is
 /// neighbours in time.
+/// The answer of a live revision that steps in for a canary which failed was not drawn: do
+/// not tell it, or the live arm gets all the items that are hard.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation<'a> {
     /// Who was asked.

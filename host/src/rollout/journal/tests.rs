@@ -1,5 +1,7 @@
 //! What a journal's bytes mean, whole and broken off.
 
+use proptest::prelude::*;
+
 use super::super::Lineup;
 use super::super::lineup::tests::digest;
 use super::*;
@@ -73,14 +75,14 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
-fn bytes(entries: &[Entry]) -> Vec<u8> {
+fn bytes_of(entries: &[Entry]) -> Vec<u8> {
     entries.iter().map(encode).collect::<String>().into_bytes()
 }
 
 #[test]
 fn entries_come_back_as_they_were_written() {
     let entries = entries();
-    let bytes = bytes(&entries);
+    let bytes = bytes_of(&entries);
     let decoded = decode(&bytes).unwrap();
     assert_eq!(decoded.entries, entries);
     assert_eq!(decoded.n_good_bytes, bytes.len());
@@ -102,7 +104,7 @@ fn entries_come_back_as_they_were_written() {
 #[test]
 fn a_journal_that_breaks_off_anywhere_keeps_every_entry_before() {
     let entries = entries();
-    let bytes = bytes(&entries);
+    let bytes = bytes_of(&entries);
     let ends: Vec<usize> = entries
         .iter()
         .scan(0, |end, entry| {
@@ -122,7 +124,7 @@ fn a_journal_that_breaks_off_anywhere_keeps_every_entry_before() {
 #[test]
 fn a_tail_of_zeros_or_of_anything_is_a_tail() {
     let entries = entries();
-    let good = bytes(&entries);
+    let good = bytes_of(&entries);
     for tail in [
         &[0; 600][..],
         b"\n\n\n",
@@ -140,7 +142,7 @@ fn a_tail_of_zeros_or_of_anything_is_a_tail() {
 #[test]
 fn damage_before_a_whole_entry_is_an_error_and_no_tail() {
     let entries = entries();
-    let good = bytes(&entries);
+    let good = bytes_of(&entries);
     let last = good.len() - encode(&entries[3]).len();
     for at in (0..last).step_by(7) {
         let mut bytes = good.clone();
@@ -159,4 +161,22 @@ fn an_entry_of_another_version_is_an_error_and_not_cut_off() {
         error.starts_with("line 1 is whole but of another version"),
         "{error}"
     );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic_or_make_up_an_entry(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        keep in 0_usize..5,
+        at in any::<prop::sample::Index>(),
+    ) {
+        let entries = entries();
+        let good = bytes_of(&entries[..keep.min(4)]);
+        let mut damaged = good.clone();
+        damaged.splice(at.index(good.len() + 1).., bytes);
+        if let Ok(decoded) = decode(&damaged) {
+            prop_assert!(decoded.n_good_bytes <= damaged.len());
+            prop_assert!(entries.starts_with(&decoded.entries));
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What a lineup's file may say.
 
+use proptest::prelude::*;
+
 use super::*;
 
 pub(in crate::rollout) fn digest(byte: u8) -> RevisionId {
@@ -206,4 +208,36 @@ fn a_lineup_is_bounded_in_every_direction() {
 fn a_message_repeats_what_a_file_says_on_one_line_only() {
     let error = refused("\"a\\n\\u001b[2J\" = 1\ngeneration = 1\nsalt = 's'");
     assert!(!error.contains(['\n', '\u{1b}']), "{error:?}");
+}
+
+proptest! {
+    /// It comes from whoever reaches the admin API.
+    #[test]
+    fn no_text_makes_the_reader_panic(
+        text in r#"([\[\]{}=.,"'\\# \n]|é|generation|salt|detector|revision|id|stage|share|end|previous|'live'|'canary'|0\.5|-1|nan|9{30}|sha256:){0,60}"#,
+    ) {
+        if let Err(error) = Lineup::parse("l.toml", &text) {
+            prop_assert!((1..=text.lines().count() + 1).contains(&error.line), "{error}");
+            prop_assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_is_read_or_refused_with_a_line(
+        at in any::<prop::sample::Index>(),
+        n_removed in 0_usize..12,
+        inserted in r#"[\[\]{}=."' \n0-9a-z]{0,6}"#,
+    ) {
+        let whole = file("", &["stage = \"live\"", "stage = \"canary\"\nshare = 0.05"]);
+        let at = at.index(whole.len());
+        let end = (at + n_removed).min(whole.len());
+        let text = [&whole[..at], &inserted, &whole[end..]].concat();
+        match Lineup::parse("l.toml", &text) {
+            // What is read is valid: it reads back.
+            Ok(lineup) => prop_assert_eq!(Lineup::parse("l.toml", &lineup.text()), Ok(lineup)),
+            Err(error) => {
+                prop_assert!((1..=text.lines().count() + 1).contains(&error.line), "{error}\n{text}");
+            }
+        }
+    }
 }

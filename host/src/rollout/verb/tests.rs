@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::lineup::tests::digest;
 use super::*;
+use crate::rollout::{End, MAX_REVISIONS};
 
 fn spam() -> DetectorId {
     "spam-text".into()
