@@ -8,7 +8,7 @@ mod read;
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
-pub use trommel_calibration::{Bin, Table};
+pub use trommel_calibration::{Bin, Cut, OutOfReach, Table, Target, greatest_rate};
 
 use crate::signal::{CalibratorVersion, Label, Probability};
 

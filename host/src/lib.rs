@@ -11,6 +11,7 @@
 //! [`Host`] is the door; the rest is public so that a server or a test can
 //! stand anywhere along the street.
 
+pub mod blame;
 pub mod calibrator;
 pub mod decode;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod registry;
 pub mod revision;
+pub mod rollout;
 pub mod server;
 pub mod signal;
 mod toml_text;

@@ -19,6 +19,7 @@ pub use build::{BuildError, HostBuilder};
 pub use device::{DeviceChoice, NoDevice};
 pub use judgement::{Degraded, Judgement, Lineup, Timings, Unjudged};
 
+use crate::calibrator::Calibrator;
 use crate::engine::{Call, Engine, Exhibit, Findings, LogLine, RawSignal, now};
 use crate::excerpt::printable;
 use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
@@ -185,13 +186,21 @@ impl Host {
     }
 
     /// Decides by `policy` from the next verdict on. When it names what no loaded detector
-    /// declares it is refused, and nothing changes.
+    /// declares, or a target that none reaches, it is refused and nothing changes.
     pub fn replace_policy(&self, policy: Policy) -> Result<(), PolicyError> {
         let labels = self.detectors().flat_map(crate::engine::Detector::labels);
         let ids = self.detectors().map(crate::engine::Detector::id);
         policy.check_names(&labels.cloned().collect(), &ids.cloned().collect())?;
+        let policy = policy.resolve(&self.calibrators())?;
         self.policy.store(Arc::new(policy));
         Ok(())
+    }
+
+    fn calibrators(&self) -> Vec<(&DetectorId, &Calibrator)> {
+        let detectors = self.detectors.iter();
+        detectors
+            .map(|loaded| (loaded.detector.id(), &loaded.calibrator))
+            .collect()
     }
 
     /// The time that every item has at most, from item to verdict.

@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 const PREFIX: &str = "sha256:";
@@ -56,6 +56,13 @@ impl Serialize for RevisionId {
     }
 }
 
+impl<'de> Deserialize<'de> for RevisionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl FromStr for RevisionId {
     type Err = RevisionIdError;
 
@@ -101,6 +108,10 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&revision).unwrap(),
             format!("\"{shown}\"")
+        );
+        assert_eq!(
+            serde_json::from_str::<RevisionId>(&format!("\"{shown}\"")).unwrap(),
+            revision
         );
     }
 

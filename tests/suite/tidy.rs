@@ -10,7 +10,8 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 14] = [
+const DRAWING: [(&str, &[&str]); 16] = [
+    ("blame", &[]),
     ("excerpt", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
@@ -18,15 +19,31 @@ const DRAWING: [(&str, &[&str]); 14] = [
     ("item", &["decode", "excerpt"]),
     ("signal", &["revision"]),
     ("calibrator", &["excerpt", "signal", "toml_text"]),
-    ("policy", &["excerpt", "item", "signal", "toml_text"]),
+    (
+        "policy",
+        &["calibrator", "excerpt", "item", "signal", "toml_text"],
+    ),
+    (
+        "rollout",
+        &[
+            "blame",
+            "calibrator",
+            "excerpt",
+            "policy",
+            "revision",
+            "signal",
+            "toml_text",
+        ],
+    ),
     (
         "engine",
-        &["decode", "excerpt", "item", "signal", "revision"],
+        &["blame", "decode", "excerpt", "item", "signal", "revision"],
     ),
     (
         "registry",
         &[
             "engine",
+            "rollout",
             "excerpt",
             "calibrator",
             "item",
@@ -40,6 +57,8 @@ const DRAWING: [(&str, &[&str]); 14] = [
         &[
             "registry",
             "engine",
+            "rollout",
+            "blame",
             "excerpt",
             "policy",
             "calibrator",
@@ -166,6 +185,8 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
     ];
     for module in [
         "policy",
+        "rollout",
+        "blame.rs",
         "item.rs",
         "signal.rs",
         "revision.rs",

@@ -4,7 +4,11 @@
 //! and the recipes, which write them and must measure the very map that the host
 //! applies. It knows no file format, no label and no detector.
 
+mod bound;
 mod curve;
 mod table;
+mod target;
 
+pub use bound::{greatest_rate, least_rate};
 pub use table::{Bin, MAX_BINS, MAX_ROWS, Table, TableError};
+pub use target::{Cut, OutOfReach, Target};

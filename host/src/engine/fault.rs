@@ -3,39 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use crate::blame::Blame;
 use crate::excerpt::printable;
 
 use super::bindings::trommel::detector::failures::Failure as RawFailure;
-
-/// Who a failure belongs to. Status codes map from it, and a rollout's guard
-/// counts only [`Blame::Guest`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Blame {
-    /// The plugin.
-    Guest,
-    /// Whoever sent the item.
-    Caller,
-    /// This host or its devices.
-    Host,
-}
-
-impl fmt::Display for Blame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Blame {
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Caller => "caller",
-            Self::Host => "host",
-        }
-    }
-}
 
 /// A typed failure that crosses the contract; see `wit/failures.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]

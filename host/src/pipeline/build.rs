@@ -168,10 +168,15 @@ impl HostBuilder {
         for package in &packages {
             detectors.push(load(&engine, &self.cache, package, &BTreeMap::new())?);
         }
+        let policy = self.policy.unwrap_or_else(Policy::built_in);
+        let calibrators = detectors
+            .iter()
+            .map(|loaded| (loaded.detector.id(), &loaded.calibrator));
+        let policy = policy.resolve(&calibrators.collect::<Vec<_>>())?;
         Ok(Host {
             engine,
             detectors,
-            policy: ArcSwap::from_pointee(self.policy.unwrap_or_else(Policy::built_in)),
+            policy: ArcSwap::from_pointee(policy),
             bounds: self.bounds,
             deadline: self.deadline,
         })

@@ -6,11 +6,13 @@
 //! so a condition that holds still holds when any probability rises.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use super::{DetectorState, Facts};
 use crate::{
+    calibrator::Target,
     item::Attribute,
-    signal::{DetectorId, Label, Probability},
+    signal::{CalibratorVersion, DetectorId, Label, Probability, Signal},
 };
 
 #[derive(Debug, Clone)]
@@ -19,9 +21,21 @@ pub(super) enum Condition {
         label: Label,
         threshold: Probability,
     },
+    Target(Aim),
     All(Vec<Self>),
     Any(Vec<Self>),
     Circumstance(Circumstance),
+}
+
+/// A label that must keep a target: each map from scores to probabilities has a cut of its
+/// own, so that the target outlives the model.
+#[derive(Debug, Clone)]
+pub(super) struct Aim {
+    pub(super) label: Label,
+    pub(super) target: Target,
+    /// Where the file says so.
+    pub(super) line: usize,
+    pub(super) cuts: BTreeMap<CalibratorVersion, Probability>,
 }
 
 /// What is known of an item besides its scores.
@@ -58,10 +72,32 @@ impl Condition {
                 .signals
                 .iter()
                 .any(|signal| signal.label == *label && signal.probability >= *threshold),
+            Self::Target(aim) => facts.signals.iter().any(|signal| aim.is_reached(signal)),
             Self::All(conditions) => conditions.iter().all(|condition| condition.holds(facts)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(facts)),
             Self::Circumstance(circumstance) => circumstance.holds(facts),
         }
+    }
+
+    /// Every target in it.
+    pub(super) fn aims(&mut self) -> Vec<&mut Aim> {
+        match self {
+            Self::Target(aim) => vec![aim],
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter_mut().flat_map(Self::aims).collect()
+            }
+            Self::Score { .. } | Self::Circumstance(_) => Vec::new(),
+        }
+    }
+}
+
+impl Aim {
+    fn is_reached(&self, signal: &Signal) -> bool {
+        let cut = || self.cuts.get(&signal.calibrator);
+        // Without a cut nobody knows what a probability means here: then any signal reaches
+        // it, for the other way everything would be let through in silence. A host resolves
+        // its policy for every revision before that answers.
+        signal.label == self.label && cut().is_none_or(|cut| signal.probability >= *cut)
     }
 }
 

@@ -92,6 +92,27 @@ pub enum Problem {
     #[error("unknown state `{word}`; write answered, degraded or not-asked")]
     UnknownState { word: String },
 
+    #[error("a label condition has both `threshold` and `target`; keep one of them")]
+    TargetAndThreshold,
+    #[error(
+        "unknown target `{written}`; write `fpr <= 0.01`, or `precision >= 0.98` with a `prevalence`, rates between 0 and 1"
+    )]
+    UnknownTarget { written: String },
+    #[error("`prevalence` belongs to a precision target alone; remove it")]
+    StrayPrevalence,
+    #[error(
+        "`{label}` of detector `{detector}`: {what}; ask for less, or calibrate with more rows"
+    )]
+    OutOfReach {
+        label: String,
+        detector: String,
+        what: String,
+    },
+    #[error(
+        "`{label}` of detector `{detector}` has no table of counts, which a target needs; write a `threshold`, or calibrate it with a table"
+    )]
+    NoCounts { label: String, detector: String },
+
     #[error("conditions nest more than {MAX_DEPTH} deep; split the rule into several")]
     TooDeep,
     #[error("a condition without a subject; give it one of {known}")]

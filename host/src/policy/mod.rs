@@ -24,6 +24,8 @@
 //! | condition | holds when |
 //! |---|---|
 //! | `{ label, threshold }` | some signal of the label has at least this probability |
+//! | `{ label, target = "fpr <= 0.01" }` | some signal of the label reaches a cut that, with 95 % confidence, at most one negative in a hundred reaches |
+//! | `{ label, target = "precision >= 0.98", prevalence = 0.02 }` | it reaches a cut of which, likewise, 98 in 100 are positives where 2 in 100 of all are |
 //! | `{ attribute, equals }` | the item's attribute equals a text, number or flag |
 //! | `{ attribute, one_of = […] }` | it equals one of these |
 //! | `{ attribute, at_least }`, `{ attribute, at_most }` | it is a number on this side of the bound, which is included |
@@ -31,6 +33,11 @@
 //! | `{ detector, state }` | the detector, or any loaded one for `"*"`, is `answered`, `degraded` or `not-asked` |
 //! | `{ all = […] }`, `{ any = […] }` | all, or at least one, of the conditions hold |
 //! | `{ not = {…} }` | the condition, one without scores, does not hold |
+//!
+//! A target is made a cut by [`Policy::resolve`], for each calibrator's counts one of its
+//! own, at an edge of a bin; so it means the same after another model has come, which a bare
+//! threshold does not. Where several detectors give a label, each keeps the target by
+//! itself.
 //!
 //! A comparison with an attribute that is missing or of another type does not
 //! hold; whole and other numbers compare with each other.
@@ -49,10 +56,11 @@ pub use error::{PolicyError, Problem};
 pub use verdict::{Action, ActionError, FiredRule, Verdict};
 
 use crate::{
+    calibrator::Calibrator,
     item::Attributes,
-    signal::{DetectorId, Label, Signal},
+    signal::{DetectorId, Label, Probability, Signal},
 };
-use condition::{Circumstance, Condition};
+use condition::{Aim, Circumstance, Condition};
 
 /// Most bytes that a policy file may have.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -196,6 +204,37 @@ impl Policy {
         Ok(())
     }
 
+    /// Makes cuts of the targets, for every calibrator that maps their labels. Cuts that were
+    /// made for others stay, so that a revision may come while another answers.
+    ///
+    /// A signal whose calibrator a target was not resolved for reaches it, whatever its
+    /// probability: resolve before a revision answers.
+    ///
+    /// # Errors
+    ///
+    /// The first target that a calibrator cannot keep, with its line and the best that it
+    /// can; and a label whose calibrator holds no counts.
+    pub fn resolve(
+        mut self,
+        calibrators: &[(&DetectorId, &Calibrator)],
+    ) -> Result<Self, PolicyError> {
+        let aims = self.rules.iter_mut().flat_map(|rule| rule.when.aims());
+        for aim in aims {
+            for (detector, calibrator) in calibrators {
+                let Some(version) = calibrator.version(&aim.label) else {
+                    continue;
+                };
+                let cut = cut(aim, detector, calibrator).map_err(|problem| PolicyError {
+                    file: self.file.clone(),
+                    line: aim.line,
+                    problem,
+                })?;
+                aim.cuts.insert(version, cut);
+            }
+        }
+        Ok(self)
+    }
+
     fn error(&self, line: usize, problem: Problem) -> PolicyError {
         PolicyError {
             file: self.file.clone(),
@@ -222,6 +261,20 @@ impl Rule {
             text: self.text.clone(),
         }
     }
+}
+
+fn cut(aim: &Aim, detector: &DetectorId, calibrator: &Calibrator) -> Result<Probability, Problem> {
+    let label = error::printable(aim.label.as_str());
+    let detector = error::printable(detector.as_str());
+    let Some(table) = calibrator.table(&aim.label) else {
+        return Err(Problem::NoCounts { label, detector });
+    };
+    let cut = table.cut(aim.target).map_err(|reach| Problem::OutOfReach {
+        label,
+        detector,
+        what: reach.to_string(),
+    })?;
+    Ok(Probability::new(cut.probability).expect("a table gives probabilities"))
 }
 
 /// The unknown name, fit to print, and what to write in its place.

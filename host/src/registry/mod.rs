@@ -11,6 +11,7 @@ mod layout;
 mod load;
 mod manifest;
 mod package;
+mod state;
 
 pub use cache::{CompileCache, pipeline_folder};
 pub use keys::{KeyError, KeyId, PrivateKey, PublicKey, Trust};
@@ -21,3 +22,4 @@ pub use layout::{
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};
+pub use state::{Recovered, StateError, StateFolder};

@@ -1,10 +1,13 @@
 //! Reading conditions.
 
+use std::collections::BTreeMap;
+
 use super::{Entry, Fault, Problem, Reader, Section, printable};
 use crate::{
+    calibrator::Target,
     policy::{
         DetectorState, MAX_DEPTH,
-        condition::{Circumstance, Condition, Test},
+        condition::{Aim, Circumstance, Condition, Test},
         error::quoted,
     },
     signal::{DetectorId, Label},
@@ -15,7 +18,7 @@ const SUBJECTS: &[&str] = &["label", "attribute", "detector", "all", "any", "not
 /// The key that says what an attribute must be; each such condition has one.
 const TESTS: &[&str] = &["equals", "one_of", "at_least", "at_most", "present"];
 /// What may stand beside a subject.
-const LABEL_KEYS: &[&str] = &["label", "threshold"];
+const LABEL_KEYS: &[&str] = &["label", "threshold", "target", "prevalence"];
 const ATTRIBUTE_KEYS: &[&str] = &[
     "attribute",
     "equals",
@@ -28,6 +31,8 @@ const DETECTOR_KEYS: &[&str] = &["detector", "state"];
 const ALL_KEYS: &[&str] = &[
     "label",
     "threshold",
+    "target",
+    "prevalence",
     "attribute",
     "equals",
     "one_of",
@@ -41,6 +46,8 @@ const ALL_KEYS: &[&str] = &[
     "not",
 ];
 
+const THRESHOLD: &str =
+    "a probability, as in `threshold = 0.9`, or a target, as in `target = \"fpr <= 0.01\"`";
 const CONDITION: &str = "a condition, as in `{ label = \"spam\", threshold = 0.9 }`";
 const CIRCUMSTANCE: &str = "a condition, as in `{ attribute = \"verified\", equals = true }`";
 const CONDITIONS: &str = "a list of conditions, at least one";
@@ -98,11 +105,26 @@ impl Reader<'_> {
         subject: Entry<'_, '_>,
     ) -> Result<Condition, Fault> {
         let label = Label::from(subject.words("the label's name in quotes")?);
-        let threshold = section.need("threshold", "a probability, as in `threshold = 0.9`")?;
-        let threshold = threshold.probability()?;
-        self.labels
-            .push((label.clone(), self.lines.line(subject.at())));
-        Ok(Condition::Score { label, threshold })
+        let condition = match section.get("target") {
+            Some(target) => Condition::Target(Aim {
+                label: label.clone(),
+                line: self.lines.line(target.at()),
+                target: read_target(section, target)?,
+                cuts: BTreeMap::new(),
+            }),
+            None => {
+                let threshold = section.need("threshold", THRESHOLD)?.probability()?;
+                if let Some(stray) = section.get("prevalence") {
+                    return Err(stray.fault(Problem::StrayPrevalence));
+                }
+                Condition::Score {
+                    label: label.clone(),
+                    threshold,
+                }
+            }
+        };
+        self.labels.push((label, self.lines.line(subject.at())));
+        Ok(condition)
     }
 
     fn detector(
@@ -118,6 +140,41 @@ impl Reader<'_> {
         self.detectors
             .extend(detector.clone().map(|detector| (detector, line)));
         Ok(Circumstance::Detector { detector, state })
+    }
+}
+
+/// `fpr <= RATE`, or `precision >= RATE` beside a `prevalence`.
+fn read_target(section: &Section<'_, '_>, entry: Entry<'_, '_>) -> Result<Target, Fault> {
+    if section.get("threshold").is_some() {
+        return Err(entry.fault(Problem::TargetAndThreshold));
+    }
+    let written = entry.text("a target in quotes, as in `target = \"fpr <= 0.01\"`")?;
+    let unknown = || {
+        entry.fault(Problem::UnknownTarget {
+            written: printable(written),
+        })
+    };
+    let [name, sign, rate] = written.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err(unknown());
+    };
+    let rate = rate.parse::<f64>().ok();
+    let rate = rate.filter(|rate| *rate > 0.0 && *rate < 1.0);
+    let prevalence = section.get("prevalence");
+    match (name, sign, rate, prevalence) {
+        ("fpr", "<=", Some(at_most), None) => Ok(Target::FalsePositiveRate { at_most }),
+        ("fpr", "<=", Some(_), Some(stray)) => Err(stray.fault(Problem::StrayPrevalence)),
+        ("precision", ">=", Some(at_least), _) => {
+            let stated = section.describing("a precision target");
+            let prevalence = stated.need(
+                "prevalence",
+                "the share of positives in your traffic, as in `prevalence = 0.02`",
+            )?;
+            Ok(Target::Precision {
+                at_least,
+                prevalence: prevalence.rate()?,
+            })
+        }
+        _ => Err(unknown()),
     }
 }
 

@@ -231,6 +231,19 @@ impl<'v, 'i> Entry<'v, 'i> {
         probability.ok_or_else(|| self.out_of_range(&written, wanted))
     }
 
+    /// A number between 0 and 1, neither of them.
+    pub(super) fn rate(&self) -> Result<f64, Fault> {
+        let rate = self.probability()?.get();
+        if rate > 0.0 && rate < 1.0 {
+            Ok(rate)
+        } else {
+            Err(self.out_of_range(
+                &rate.to_string(),
+                "a number between 0 and 1, neither of them",
+            ))
+        }
+    }
+
     fn out_of_range(&self, written: &str, wanted: &'static str) -> Fault {
         let (name, written) = (self.name(), printable(written));
         self.fault(Problem::OutOfRange {

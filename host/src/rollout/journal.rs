@@ -1,0 +1,187 @@
+//! The journal: what happened to the lineup, one line of JSON per entry, each with a
+//! checksum. Here is its form; `registry` writes it.
+//!
+//! ```text
+//! {"sum":"0123456789abcdef","entry":{"at":1,"event":"lineup",…}}
+//! ```
+//!
+//! `sum` is the first 16 hex digits of the sha256 of the entry's text.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::guard::Breach;
+use super::quarantine::QuarantineChange;
+use super::{Effect, LineupDigest, Moment, Transition, Verb};
+use crate::revision::RevisionId;
+use crate::signal::DetectorId;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Moment,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A lineup takes effect. The last entry of this kind says which lineup is confirmed.
+    Lineup {
+        /// Its generation.
+        generation: u64,
+        /// Its content.
+        lineup: LineupDigest,
+        /// Why there is a new one.
+        cause: Cause,
+    },
+    /// This host took a revision out by itself.
+    TakenOut {
+        /// Effect of which generation.
+        generation: u64,
+        /// Whose revision.
+        detector: DetectorId,
+        /// Which.
+        revision: RevisionId,
+        /// What that came to.
+        #[serde(flatten)]
+        effect: Effect,
+        /// Which bound it passed.
+        breach: Breach,
+    },
+    /// A detector is left alone, or serves again.
+    Quarantine {
+        /// Which.
+        detector: DetectorId,
+        /// What changed.
+        #[serde(flatten)]
+        change: QuarantineChange,
+    },
+}
+
+/// Why there is a new lineup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Cause {
+    /// Somebody gave one whole.
+    Given {
+        /// Who, in words, such as the file that it came from.
+        origin: String,
+    },
+    /// A step was taken.
+    Verb {
+        /// Which.
+        step: Verb,
+        /// What it changed.
+        transition: Transition,
+    },
+}
+
+/// What a journal's bytes hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Every entry, in order.
+    pub entries: Vec<Entry>,
+    /// Bytes up to the end of the last entry. What is behind them was being written when
+    /// the host ended, and never took effect.
+    pub n_good_bytes: usize,
+}
+
+/// A journal that was damaged after it had been written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line} {what}; put the file back from a copy, or move it away to begin anew")]
+pub struct JournalError {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+const SUM_DIGITS: usize = 16;
+const BEFORE_SUM: &str = "{\"sum\":\"";
+const BEFORE_ENTRY: &str = "\",\"entry\":";
+
+impl Decoded {
+    /// The generation and the digest of the lineup that took effect last.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<(u64, LineupDigest)> {
+        self.entries
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.event {
+                Event::Lineup {
+                    generation, lineup, ..
+                } => Some((*generation, *lineup)),
+                _ => None,
+            })
+    }
+}
+
+/// The line of an entry, its end included.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "a test shows that it does not")]
+pub fn encode(entry: &Entry) -> String {
+    let entry = serde_json::to_string(entry).expect("names and finite numbers are JSON");
+    format!("{BEFORE_SUM}{}{BEFORE_ENTRY}{entry}}}\n", sum(&entry))
+}
+
+/// The entries of a journal, up to a tail that a crash may have left behind.
+///
+/// # Errors
+///
+/// A line that is no entry and is no tail either, for whole entries follow it; and an entry
+/// that was written whole yet means nothing to this host.
+pub fn decode(bytes: &[u8]) -> Result<Decoded, JournalError> {
+    let mut decoded = Decoded {
+        entries: Vec::new(),
+        n_good_bytes: 0,
+    };
+    let mut damaged: Option<JournalError> = None;
+    let mut at = 0;
+    for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        at += line.len();
+        match (text(line), &damaged) {
+            (Some(_), Some(damaged)) => return Err(damaged.clone()),
+            (None, Some(_)) => {}
+            (None, None) => {
+                let what = "is damaged, and whole entries follow it".to_owned();
+                damaged = Some(JournalError { line: number, what });
+            }
+            (Some(text), None) => match serde_json::from_str(text) {
+                Ok(entry) => {
+                    decoded.entries.push(entry);
+                    decoded.n_good_bytes = at;
+                }
+                Err(error) => {
+                    let what =
+                        format!("is whole but of another version ({error}), or was made by hand");
+                    return Err(JournalError { line: number, what });
+                }
+            },
+        }
+    }
+    Ok(decoded)
+}
+
+/// The entry's text, when the line is whole and its checksum is right.
+fn text(line: &[u8]) -> Option<&str> {
+    let line = str::from_utf8(line.strip_suffix(b"}\n")?).ok()?;
+    let rest = line.strip_prefix(BEFORE_SUM)?;
+    let (written, rest) = rest.split_at_checked(SUM_DIGITS)?;
+    let entry = rest.strip_prefix(BEFORE_ENTRY)?;
+    (sum(entry) == written).then_some(entry)
+}
+
+fn sum(entry: &str) -> String {
+    let digest = Sha256::digest(entry);
+    let digits = digest[..SUM_DIGITS / 2].iter();
+    digits.map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! The rollout beyond its modules' own tests: what takes many calls, files, or processes.
+
+mod docs;
+mod guard;
+mod state;
+mod traffic;
