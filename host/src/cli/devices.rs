@@ -1,50 +1,164 @@
 //! `trommel devices` and `trommel plan`: where models run, and how.
 
-use std::io::{Write as _, stdout};
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::{Value, json};
 use trommel::registry::bundled;
-use trommel_tensor::{AdapterKind, Graph, Weights, adapters, plan_text};
+use trommel_tensor::{
+    AdapterKind, AdapterSummary, Graph, PlanSummary, TensorError, Weights, adapters, plan_summary,
+    plan_text,
+};
 
 use super::Exit;
+use super::output::shown;
 
-/// Lists the CPU, every adapter, and which bundled models a GPU would run.
-pub(super) fn devices() -> anyhow::Result<Exit> {
-    let mut out = stdout();
+/// Arguments of `trommel devices`.
+#[derive(Debug, Args)]
+pub(super) struct DevicesArguments {
+    /// ONNX files to look at, instead of the bundled models.
+    #[arg(value_name = "MODEL")]
+    models: Vec<PathBuf>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A model, and how a GPU would run it.
+struct Covered {
+    name: String,
+    plan: Result<PlanSummary, TensorError>,
+}
+
+/// Lists the CPU, every adapter, and which models a GPU would run.
+pub(super) fn devices(arguments: &DevicesArguments) -> anyhow::Result<Exit> {
+    let (adapters, models) = (adapters(), models(&arguments.models)?);
+    match arguments.json {
+        true => writeln!(stdout(), "{}", as_json(&adapters, &models))?,
+        false => write_table(&mut stdout(), &adapters, &models)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The files given, or else the bundled models, each planned for sizes of 2.
+fn models(files: &[PathBuf]) -> anyhow::Result<Vec<Covered>> {
+    let covered = |name: &str, file: &[u8]| {
+        let graph = Graph::from_onnx(file, &Weights::default());
+        let graph = graph.with_context(|| format!("the model {name}"))?;
+        let (name, plan) = (name.to_owned(), plan_summary(&graph, &[]));
+        Ok(Covered { name, plan })
+    };
+    if files.is_empty() {
+        let bundled = bundled::DETECTORS.iter().flat_map(|(name, files)| {
+            let models = files.iter().filter(|(file, _)| file.ends_with(".onnx"));
+            models.map(move |(_, bytes)| (name, bytes))
+        });
+        return bundled.map(|(name, file)| covered(name, file)).collect();
+    }
+    let read = |path: &PathBuf| {
+        let shown = path.display().to_string();
+        let file = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
+        covered(&shown, &file)
+    };
+    files.iter().map(read).collect()
+}
+
+fn kind(adapter: &AdapterSummary) -> &'static str {
+    match adapter.kind {
+        AdapterKind::Discrete => "discrete",
+        AdapterKind::Integrated => "integrated",
+        AdapterKind::Software => "software",
+    }
+}
+
+fn write_table(
+    out: &mut impl Write,
+    adapters: &[AdapterSummary],
+    models: &[Covered],
+) -> anyhow::Result<()> {
     writeln!(out, "DEVICE  KIND        NAME")?;
     writeln!(out, "cpu     cpu         this machine's processor")?;
-    for (number, adapter) in adapters().iter().enumerate() {
-        let kind = match adapter.kind {
-            AdapterKind::Discrete => "discrete",
-            AdapterKind::Integrated => "integrated",
-            AdapterKind::Software => "software",
-        };
+    for (number, adapter) in adapters.iter().enumerate() {
+        let (device, limits) = (format!("gpu:{number}"), &adapter.limits);
         writeln!(
             out,
-            "{:<7} {kind:<11} {} ({}, {})",
-            format!("gpu:{number}"),
-            adapter.name,
+            "{device:<7} {:<11} {} ({}, {})",
+            kind(adapter),
+            shown(&adapter.name),
             adapter.backend,
-            adapter.driver
+            shown(&adapter.driver)
+        )?;
+        writeln!(
+            out,
+            "        a buffer of {} MiB, a value of {} MiB, {} values a step, {} KiB shared; uses {}",
+            limits.buffer_bytes >> 20,
+            limits.binding_bytes >> 20,
+            limits.storage_buffers,
+            limits.workgroup_bytes >> 10,
+            match adapter.features.is_empty() {
+                true => "no features".to_owned(),
+                false => adapter.features.join(", "),
+            }
         )?;
     }
     writeln!(out, "\nMODEL           ON A GPU")?;
-    let models = bundled::DETECTORS.iter().flat_map(|(name, files)| {
-        let models = files.iter().filter(|(file, _)| file.ends_with(".onnx"));
-        models.map(move |(_, bytes)| (name, bytes))
-    });
-    for (name, file) in models {
-        let graph = Graph::from_onnx(file, &Weights::default())
-            .with_context(|| format!("the bundled model {name}"))?;
-        let answer = match plan_text(&graph, &[]) {
-            Ok(_) => "yes".to_owned(),
+    for Covered { name, plan } in models {
+        let answer = match plan {
+            Ok(plan) => format!(
+                "yes: {} steps, {} KiB of values, {} KiB of weights",
+                plan.n_steps,
+                plan.arena_bytes >> 10,
+                plan.weight_bytes >> 10
+            ),
             Err(error) => format!("no, on the CPU: {error}"),
         };
-        writeln!(out, "{name:<15} {answer}")?;
+        writeln!(out, "{:<15} {}", shown(name), shown(&answer))?;
     }
-    Ok(Exit::Done)
+    Ok(())
+}
+
+fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
+    let device = |(number, adapter): (usize, &AdapterSummary)| {
+        json!({
+            "device": format!("gpu:{number}"),
+            "kind": kind(adapter),
+            "name": adapter.name,
+            "driver": adapter.driver,
+            "backend": adapter.backend,
+            "buffer_bytes": adapter.limits.buffer_bytes,
+            "binding_bytes": adapter.limits.binding_bytes,
+            "storage_buffers": adapter.limits.storage_buffers,
+            "workgroup_bytes": adapter.limits.workgroup_bytes,
+            "features": adapter.features,
+        })
+    };
+    let model = |Covered { name, plan }: &Covered| match plan {
+        Ok(plan) => json!({
+            "model": name,
+            "covered": true,
+            "steps": plan.n_steps,
+            "operations": plan.n_operations,
+            "arena_bytes": plan.arena_bytes,
+            "weight_bytes": plan.weight_bytes,
+        }),
+        Err(error) => json!({
+            "model": name,
+            "covered": false,
+            "operator": match error {
+                TensorError::NoPlan { operator, .. } => Some(operator),
+                _ => None,
+            },
+            "why": error.to_string(),
+        }),
+    };
+    let cpu = json!({ "device": "cpu", "kind": "cpu" });
+    let devices = [cpu].into_iter();
+    json!({
+        "devices": devices.chain(adapters.iter().enumerate().map(device)).collect::<Vec<_>>(),
+        "models": models.iter().map(model).collect::<Vec<_>>(),
+    })
 }
 
 /// Arguments of `trommel plan`.

@@ -65,8 +65,8 @@ enum Command {
     Check(check::CheckArguments),
     /// Judge what comes over HTTP.
     Serve(serve::ServeArguments),
-    /// List the devices that models can run on.
-    Devices,
+    /// List the devices that models can run on, and which models a GPU would run.
+    Devices(devices::DevicesArguments),
     /// Show how a GPU would run a model, step by step.
     Plan(devices::PlanArguments),
     /// Pack a plugin, sign it, verify it, look into it.
@@ -125,7 +125,7 @@ pub(crate) fn run() -> ExitCode {
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
-        Command::Devices => devices::devices(),
+        Command::Devices(arguments) => devices::devices(&arguments),
         Command::Plan(arguments) => devices::plan(&arguments),
         Command::Plugin(command) => plugin::run(&command),
         Command::CompileComponent { bounds } => {

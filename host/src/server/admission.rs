@@ -92,6 +92,8 @@ impl Drop for Waiting<'_> {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::engine::now;
 
@@ -106,7 +108,7 @@ mod tests {
         let later = now() + Duration::from_secs(60);
         let waits = admission.enter(1, later);
         let mut waits = std::pin::pin!(waits);
-        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        assert!(waits.as_mut().now_or_never().is_none());
         assert_eq!((admission.n_waiting(), admission.n_judging()), (1, 2));
         let refused = admission.enter(1, later).await.unwrap_err();
         assert!(refused.error.contains("1 items wait"), "{}", refused.error);

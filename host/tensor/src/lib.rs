@@ -23,12 +23,12 @@ mod workers;
 pub use account::{Account, Charge, RunPlace};
 pub use device::cpu::{CpuDevice, CpuOptions};
 pub use device::gpu::{
-    AdapterChoice, AdapterKind, AdapterSummary, GpuDevice, GpuOptions, adapters,
+    AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, GpuDevice, GpuOptions, adapters,
 };
 pub use device::{Device, Run, Session, Storage};
 pub use error::TensorError;
 pub use graph::{Digest, Fixed, Graph};
-pub use plan::plan_text;
+pub use plan::{PlanSummary, plan_summary, plan_text};
 pub use preprocess::{Pixels, Preparation, Preprocess};
 pub use quota::WorkQuota;
 pub use shape::{Dimension, Dtype, Port};

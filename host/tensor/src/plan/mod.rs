@@ -200,6 +200,33 @@ const COMMON: Bounds = Bounds {
     inputs: 6,
 };
 
+/// How large a graph's plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanSummary {
+    /// Kernels launched, one after another.
+    pub n_steps: usize,
+    /// Multiplications and additions of a run, roughly.
+    pub n_operations: u64,
+    /// Bytes of all values that live at once.
+    pub arena_bytes: u64,
+    /// Bytes of weights on the device.
+    pub weight_bytes: u64,
+}
+
+/// How a GPU would run a graph, in figures. `sizes` as for [`plan_text`], and so are the
+/// errors.
+pub fn plan_summary(graph: &Graph, sizes: &[(String, usize)]) -> Result<PlanSummary, TensorError> {
+    let sizes = graph.sizes_named(PROBED_SIZE, sizes)?;
+    let plan = Plan::new(graph, &sizes, &COMMON)?;
+    let weights = plan.weights.iter();
+    Ok(PlanSummary {
+        n_steps: plan.steps.len(),
+        n_operations: plan.n_operations(),
+        arena_bytes: plan.arena_bytes,
+        weight_bytes: weights.map(|weight| weight.bytes.len() as u64).sum(),
+    })
+}
+
 /// How a GPU would run a graph: its plan as text, for people and snapshots. `sizes` gives
 /// the graph's named dimensions their sizes; the others are 2. The plan keeps to what every
 /// adapter binds and holds; on a larger one a step may do the work of several here.

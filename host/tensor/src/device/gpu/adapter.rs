@@ -26,6 +26,24 @@ pub struct AdapterSummary {
     pub backend: String,
     /// What it is.
     pub kind: AdapterKind,
+    /// What plans are held to.
+    pub limits: AdapterLimits,
+    /// Features of it that are used, as WebGPU names them; nothing needs any.
+    pub features: Vec<&'static str>,
+}
+
+/// What of an adapter bounds a plan. How much memory it has in all, drivers do not tell
+/// alike; a plan that finds none runs on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdapterLimits {
+    /// Bytes of one buffer, and so of all values of a run together.
+    pub buffer_bytes: u64,
+    /// Bytes of one value.
+    pub binding_bytes: u64,
+    /// Values that one step may read and write.
+    pub storage_buffers: u32,
+    /// Bytes that the threads of a group share.
+    pub workgroup_bytes: u32,
 }
 
 /// Which adapter to take.
@@ -91,7 +109,8 @@ fn found() -> Vec<wgpu::Adapter> {
 }
 
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
-    let info = adapter.get_info();
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    let used = [(wgpu::Features::PIPELINE_CACHE, "pipeline-cache")];
     AdapterSummary {
         driver: format!("{} {}", info.driver, info.driver_info)
             .trim()
@@ -105,5 +124,15 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
             wgpu::DeviceType::Cpu | wgpu::DeviceType::Other => AdapterKind::Software,
         },
         name: info.name,
+        limits: AdapterLimits {
+            buffer_bytes: limits.max_buffer_size,
+            binding_bytes: limits.max_storage_buffer_binding_size,
+            storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        },
+        features: used
+            .into_iter()
+            .filter_map(|(feature, name)| adapter.features().contains(feature).then_some(name))
+            .collect(),
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     CpuDevice, CpuOptions, Device, Dtype, Graph, Preparation, Session, Storage, Tensor,
     TensorError, Workers,
 };
-pub use adapter::{AdapterChoice, AdapterKind, AdapterSummary, adapters};
+pub use adapter::{AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, adapters};
 use live::Live;
 use recovery::Recovery;
 use session::GpuSession;
