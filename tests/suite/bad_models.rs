@@ -184,6 +184,14 @@ fn shapes_that_do_not_fit_are_shown_with_the_node() {
         &pad.output("y").file(),
         &["`y-node` (Pad)", "[274877906945, 0]", "larger than"],
     );
+    let tile = base()
+        .weight("none", &[1, 0], &[])
+        .integers("repeats", &[2], &[1 << 24, 1])
+        .node("Tile", &["none", "repeats"], "y");
+    check(
+        &tile.output("y").file(),
+        &["`y-node` (Tile)", "[16777216, 0]", "larger than"],
+    );
     let pads = [0, i64::MIN, 0, 0];
     let pad = base()
         .integers("pads", &[4], &pads)
@@ -526,6 +534,21 @@ fn arithmetic_with_nothing_is_refused() {
             "has no elements",
             "leave the node out",
         ],
+    );
+}
+
+#[test]
+fn windows_over_nothing_are_refused() {
+    let pads = [Attribute::Integers("pads", &[1, 1])];
+    let file = base()
+        .weight("none", &[1, 1, 0], &[])
+        .weight("kernel", &[1, 1, 1], &[1.0])
+        .node_with("Conv", &["none", "kernel"], &["y"], &pads)
+        .output("y")
+        .file();
+    check(
+        &file,
+        &["`y-node` (Conv) of F32 [1, 1, 0]", "leave the node out"],
     );
 }
 

@@ -8,13 +8,12 @@
 use std::collections::HashMap;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
-use tract_onnx::tract_core::ops::array::Gather;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::optim::CONST_FOLD_MEM_BUDGET;
 use tract_onnx::tract_hir::internal::*;
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Exceeded};
+use super::folds::check_indices;
 use super::operators::axis_within;
 use super::read::MAX_VALUE_BYTES;
 use super::scalars::{check_scalar, scalars_of};
@@ -26,7 +25,7 @@ const MAX_SIZE_TEXT: usize = 1024;
 
 /// Operators that take far more memory than they answer, and that nobody has reason to
 /// apply to constants alone.
-const WINDOWED: [&str; 13] = [
+pub(super) const WINDOWED: [&str; 13] = [
     "AveragePool",
     "Conv",
     "ConvInteger",
@@ -168,15 +167,39 @@ impl InferenceOp for Bounded {
         let facts = node.inputs.iter().map(|input| source.outlet_fact(*input));
         let facts: TVec<InferenceFact> = facts.flatten().cloned().collect();
         self.check_scalars(&facts, true)?;
-        let wired = self.operator.to_typed(source, node, target, mapping);
-        wired.with_context(|| self.said(&facts))
+        let wired = self
+            .operator
+            .to_typed(source, node, target, mapping)
+            .with_context(|| self.said(&facts))?;
+        // Some constants are known only now, and what is made of them is there already.
+        let made = wired.iter().map(|outlet| {
+            let konst = &target.outlet_fact(*outlet)?.konst;
+            Ok(konst.as_ref().map_or(0, |value| bytes_in(value)))
+        });
+        let made = made.sum::<TractResult<u64>>()?;
+        if let Err(exceeded) = self.allowance.take(made.saturating_sub(self.taken)) {
+            bail!("{}", self.said_of_constants(&facts, made, exceeded));
+        }
+        Ok(wired)
     }
+}
+
+fn bytes_in(value: &Tensor) -> u64 {
+    (value.len() * value.datum_type().size_of()) as u64
 }
 
 impl Bounded {
     /// Node, operator, and what it is given.
     fn said(&self, inputs: &[InferenceFact]) -> String {
         format!("{} of {}", self.what, shown(inputs))
+    }
+
+    fn said_of_constants(&self, inputs: &[InferenceFact], made: u64, exceeded: Exceeded) -> String {
+        format!(
+            "{} is computed from constants and makes {made} bytes, but {exceeded}; \
+             make it of the inputs' shapes, or export a smaller constant",
+            self.said(inputs)
+        )
     }
 
     fn check(&mut self, (inputs, outputs, _): &Facts) -> TractResult<()> {
@@ -196,6 +219,16 @@ impl Bounded {
             };
             made = made.saturating_add(bytes);
         }
+        let is_nothing = |fact: &InferenceFact| {
+            let mut sizes = fact.shape.dims().filter_map(|dim| dim.concretize());
+            sizes.any(|size| size == 0.to_dim())
+        };
+        // Kernels of windows step before the first element, and there is none.
+        ensure!(
+            !self.is_windowed || !inputs.iter().any(is_nothing),
+            "{}, one of which has no elements; leave the node out",
+            self.said(inputs)
+        );
         if inputs.is_empty() || !inputs.iter().all(is_computed_with) {
             return Ok(());
         }
@@ -206,11 +239,7 @@ impl Bounded {
         );
         let more = made.saturating_sub(self.taken);
         if let Err(exceeded) = self.allowance.take(more) {
-            bail!(
-                "{} is computed from constants and makes {made} bytes, but {exceeded}; \
-                 make it of the inputs' shapes, or export a smaller constant",
-                self.said(inputs),
-            );
+            bail!("{}", self.said_of_constants(inputs, made, exceeded));
         }
         self.taken = self.taken.max(made);
         Ok(())
@@ -244,25 +273,6 @@ impl Bounded {
     }
 }
 
-/// Refuses an index that the file spells out and that no run could use: where the importer
-/// computes it, it answers the row beside the one that was asked for.
-fn check_indices(what: &str, indices: &Tensor, size: Option<&TDim>) -> TractResult<()> {
-    let Some(size) = size.and_then(|size| size.to_i64().ok()) else {
-        return Ok(());
-    };
-    let indices = indices.cast_to::<i64>()?;
-    let indices = indices.try_as_plain_ram()?.as_slice::<i64>()?;
-    match indices.iter().find(|index| !(-size..size).contains(index)) {
-        None => Ok(()),
-        Some(index) => bail!(
-            "{what} takes index {index}, which lies outside a dimension of {size}; \
-             export the model with indices of {} to {}",
-            -size,
-            size - 1
-        ),
-    }
-}
-
 /// As the importer decides it.
 fn is_computed_with(input: &InferenceFact) -> bool {
     let value = input.value.concretize();
@@ -272,13 +282,20 @@ fn is_computed_with(input: &InferenceFact) -> bool {
     })
 }
 
-/// Bytes of a value; a size that is not known counts as 1, and so does 0, which would hide
-/// how often a kernel goes around. None beyond counting.
+/// What a value without elements counts as, for each that its other sizes would make:
+/// kernels go around for them all.
+const EMPTY_BYTES: u64 = 256;
+
+/// Bytes of a value; a size that is not known counts as 1. None beyond counting.
 fn bytes_of(fact: &InferenceFact) -> Option<u64> {
     let element = fact.datum_type.concretize();
-    let element = element.map_or(1, |datum_type| datum_type.size_of().max(1) as u64);
-    fact.shape.dims().try_fold(element, |bytes, dim| {
-        let size = dim.concretize().and_then(|dim| dim.to_i64().ok());
+    let mut element = element.map_or(1, |datum_type| datum_type.size_of().max(1) as u64);
+    let sizes = fact.shape.dims().map(|dim| dim.concretize()?.to_i64().ok());
+    let sizes: TVec<Option<i64>> = sizes.collect();
+    if sizes.contains(&Some(0)) {
+        element = EMPTY_BYTES;
+    }
+    sizes.iter().try_fold(element, |bytes, size| {
         bytes.checked_mul(u64::try_from(size.unwrap_or(1)).ok()?.max(1))
     })
 }
@@ -365,71 +382,3 @@ impl PartialEq for Bounded {
 }
 
 impl Eq for Bounded {}
-
-/// Checks what simplifying a model will compute of its constants, and keep: what another
-/// computation alone reads is dropped at once.
-pub(super) fn check_folds(model: &TypedModel, allowance: &Allowance) -> TractResult<()> {
-    for node in model.nodes() {
-        // The importer looks for known formulas by the first element of a constant.
-        let facts = model.node_input_facts(node.id)?;
-        let is_empty = |fact: &&&TypedFact| fact.shape.iter().any(|dim| *dim == 0.to_dim());
-        if node.op_is::<TypedBinOp>()
-            && let Some(empty) = facts.iter().find(is_empty)
-        {
-            bail!(
-                "node `{}` ({}) computes with a value of shape {:?}, which has no elements; \
-                 leave the node out",
-                node.name,
-                node.op.name(),
-                empty.shape
-            );
-        }
-        let Some(gather) = node.op_as::<Gather>() else {
-            continue;
-        };
-        if let [data, indices] = facts[..]
-            && let Some(indices) = &indices.konst
-        {
-            let what = format!("node `{}` (Gather)", node.name);
-            check_indices(&what, indices, data.shape.get(gather.axis))?;
-        }
-    }
-    let mut is_constant = vec![false; model.nodes().len()];
-    let order = model.eval_order()?;
-    for &at in &order {
-        let node = model.node(at);
-        let computes =
-            !node.inputs.is_empty() && node.inputs.iter().all(|input| is_constant[input.node]);
-        is_constant[at] = node.op_is::<Const>() || computes;
-        ensure!(
-            !computes || !WINDOWED.contains(&&*node.op.name()),
-            "node `{}` ({}) depends on no input of the model; compute it before the export",
-            node.name,
-            node.op.name()
-        );
-    }
-    for at in order {
-        let node = model.node(at);
-        if !is_constant[at] || node.inputs.is_empty() {
-            continue;
-        }
-        for (slot, outlet) in node.outputs.iter().enumerate() {
-            let readers = &outlet.successors;
-            let is_passed_on = readers.len() == 1 && is_constant[readers[0].node];
-            if is_passed_on {
-                continue;
-            }
-            let bytes = outlet.fact.mem_size().as_i64().unwrap_or(0);
-            if let Err(exceeded) = allowance.take(u64::try_from(bytes)?) {
-                bail!(
-                    "node `{}` ({}) is computed from constants and makes {:?} as output {slot}, \
-                     but {exceeded}; make it of the inputs' shapes, or export a smaller constant",
-                    node.name,
-                    node.op.name(),
-                    outlet.fact.shape
-                );
-            }
-        }
-    }
-    Ok(())
-}

@@ -11,6 +11,7 @@ mod check;
 mod declutter;
 mod decoded;
 mod fixed;
+mod folds;
 mod footprint;
 mod operators;
 mod proto;

@@ -6,11 +6,12 @@ use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
 use super::allowance::Allowance;
-use super::bounded::{bound, check_folds};
+use super::bounded::bound;
 use super::check::check;
 use super::declutter::declutter;
 use super::decoded::decoded_bytes;
 use super::fixed::{Fixed, fix};
+use super::folds::check_folds;
 use super::operators::importer;
 use super::proto::normalise;
 use crate::patience::{self, Deadline, within};
