@@ -5,6 +5,7 @@
     reason = "a test that unwraps in vain has failed, as it should"
 )]
 
+mod bad_models;
 mod cache;
 mod generated;
 mod gpu;

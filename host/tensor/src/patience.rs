@@ -1,9 +1,10 @@
-//! Work by a library that may never end, on a thread that can be left behind.
+//! Work by a library that may never end, on a thread that can be left behind, and that
+//! ends by itself where the library lets us look at the clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::TensorError;
 use crate::graph::panic_message;
@@ -12,10 +13,41 @@ use crate::graph::panic_message;
 /// megabytes take a second.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// When work that began now is given up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    limit: Duration,
+    until: Instant,
+}
+
+impl Deadline {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a library that may never end is outwaited by the clock"
+    )]
+    pub(crate) fn after(limit: Duration) -> Self {
+        let until = Instant::now() + limit;
+        Self { limit, until }
+    }
+
+    /// Whether it has passed; the text says so.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a library that may never end is outwaited by the clock"
+    )]
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        Err(format!("it did not end within {:?}", self.limit))
+    }
+}
+
 /// What `work` answers, if it does within `limit`; an error when it does not, or panics.
 ///
 /// tract rewrites a model until nothing changes, and some rewrites undo each other for
-/// ever. Nothing interrupts them, so their thread computes on; the host does not wait.
+/// ever. Where it lets us look on, a [`Deadline`] ends them; where nothing interrupts it,
+/// its thread computes on, and the host does not wait.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     what: &str,

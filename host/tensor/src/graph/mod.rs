@@ -4,14 +4,19 @@
 //! dtypes, shapes, external data. Batch, sequence and other named dimensions
 //! stay symbolic; [`bind`] gives them sizes, run by run.
 
+mod allowance;
 mod bind;
+mod bounded;
 mod check;
 mod declutter;
+mod decoded;
 mod fixed;
+mod folds;
 mod footprint;
 mod operators;
 mod proto;
 mod read;
+mod scalars;
 mod work;
 
 use std::collections::BTreeMap;
@@ -21,7 +26,7 @@ use sha2::Digest as _;
 use tract_onnx::prelude::TypedModel;
 
 pub(crate) use bind::Binding;
-pub(crate) use declutter::declutter;
+pub(crate) use declutter::{declutter, lower_for_cpu};
 pub use fixed::Fixed;
 use footprint::Footprint;
 pub(crate) use read::{chain, dtype_of, panic_message};

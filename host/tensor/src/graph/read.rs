@@ -7,12 +7,16 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::{Factoid, GenericFactoid, InferenceFact, ShapeFactoid};
 
+use super::allowance::Allowance;
+use super::bounded::bound;
 use super::check::{check, operator};
 use super::declutter::declutter;
+use super::decoded::decoded_bytes;
 use super::fixed::{Fixed, fix};
+use super::folds::check_folds;
 use super::operators::importer;
 use super::proto::normalise;
-use crate::patience::{self, within};
+use crate::patience::{self, Deadline, within};
 use crate::{Dimension, Dtype, Port, TensorError};
 
 /// Bytes of the largest value in a model, whatever the batch.
@@ -36,6 +40,14 @@ pub(super) fn read(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
 
 fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
     let onnx = importer();
+    let allowance = Allowance::of(file);
+    let deadline = Deadline::after(patience::LIMIT);
+    allowance
+        .take(decoded_bytes(file))
+        .map_err(|exceeded| TensorError::InvalidGraph {
+            what: format!("the file holds millions of empty or tiny parts: {exceeded}"),
+            hint: "is it an ONNX file, and whole?".to_owned(),
+        })?;
     let mut proto =
         onnx.proto_model_for_read(&mut &*file)
             .map_err(|error| TensorError::InvalidGraph {
@@ -51,13 +63,15 @@ fn read_trusting(file: &[u8], fixed: &[Fixed]) -> Result<Model, TensorError> {
         .map_err(|error| TensorError::invalid(chain(&error)))?
         .model;
     name_unknown_dimensions(&mut model)?;
+    let graph = proto.graph.as_ref().expect("checked above");
+    bound(&mut model, graph, &allowance, deadline);
     let mut model = model
         .into_typed()
         .map_err(|error| TensorError::invalid(chain(&error)))?;
     spell_out_dimensions(&mut model).map_err(|error| TensorError::invalid(chain(&error)))?;
     check_sizes(&model)?;
-    declutter(&mut model).map_err(|error| TensorError::invalid(chain(&error)))?;
-    let graph = proto.graph.as_ref().expect("checked above");
+    check_folds(&model, &allowance).map_err(|error| TensorError::invalid(chain(&error)))?;
+    declutter(&mut model, deadline).map_err(|error| TensorError::invalid(chain(&error)))?;
     let outlets = model
         .input_outlets()
         .map_err(|error| TensorError::invalid(chain(&error)))?;
@@ -110,7 +124,8 @@ fn check_sizes(model: &TypedModel) -> Result<(), TensorError> {
                     .shape
                     .iter()
                     .try_fold(element, |bytes, dim| match dim.to_i64() {
-                        Ok(size) => bytes.checked_mul(u64::try_from(size).ok()?),
+                        // A size of 0 hides no other: kernels go around by each.
+                        Ok(size) => bytes.checked_mul(u64::try_from(size).ok()?.max(1)),
                         // Symbolic: bounded run by run.
                         Err(_) => Some(bytes),
                     });

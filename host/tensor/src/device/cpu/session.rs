@@ -12,8 +12,8 @@ use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
 use super::gather::check_indices;
 use super::{CpuStorage, answer_of, overloaded};
-use crate::graph::{Binding, declutter, dtype_of, panic_message};
-use crate::patience::{self, within};
+use crate::graph::{Binding, declutter, dtype_of, lower_for_cpu, panic_message};
+use crate::patience::{self, Deadline, within};
 use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError, Workers};
 
 type Plan = Arc<tract::TypedRunnableModel>;
@@ -35,8 +35,9 @@ impl CpuSession {
     pub(super) fn new(graph: Arc<Graph>, workers: Arc<Workers>) -> Result<Self, TensorError> {
         let mut model = graph.model().clone();
         let plan = within(patience::LIMIT, "making the model ready", move || {
-            declutter(&mut model)?;
-            model.optimize()?;
+            let deadline = Deadline::after(patience::LIMIT);
+            declutter(&mut model, deadline)?;
+            lower_for_cpu(&mut model, deadline)?;
             check_indices(&mut model);
             tract::IntoRunnable::into_runnable(model)
         })?

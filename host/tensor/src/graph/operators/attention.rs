@@ -39,6 +39,10 @@ struct Attention {
 pub(super) fn attention(_: &ParsingContext, node: &NodeProto) -> Parsed {
     let inputs: Vec<_> = optional_inputs(node).take(7).collect();
     let outputs: Vec<_> = optional_outputs(node).take(4).collect();
+    ensure!(
+        inputs[..3].iter().all(Option::is_some) && outputs[0].is_some(),
+        "Attention takes queries, keys and values, and answers what they make"
+    );
     let scores_mode = node.get_attr_opt("qk_matmul_output_mode")?.unwrap_or(0);
     ensure!(
         (0..4).contains(&scores_mode),
@@ -178,7 +182,14 @@ impl Expansion for Attention {
         let mut v = self.wire_heads(&mut w, "v", inputs[2], self.kv_heads)?;
         let mut past = 0.to_dim();
         if let (Some(key), Some(value)) = (self.past_key, self.past_value) {
-            past = w.shape(inputs[key])?[2].clone();
+            let (keys, values) = (w.shape(inputs[key])?, w.shape(inputs[value])?);
+            ensure!(
+                keys.len() == 4 && values.len() == 4,
+                "past keys of rank {} and values of rank {}, where it is 4",
+                keys.len(),
+                values.len()
+            );
+            past = keys[2].clone();
             k = w.node("present_key", TypedConcat::new(2), &[inputs[key], k])?;
             v = w.node("present_value", TypedConcat::new(2), &[inputs[value], v])?;
         }

@@ -70,7 +70,7 @@ fn theirs(context: &ParsingContext, node: &NodeProto) -> TractResult<Box<dyn Exp
 }
 
 /// The axis that `axis` means in a tensor of `rank` dimensions.
-fn axis_within(axis: i64, rank: usize) -> TractResult<usize> {
+pub(super) fn axis_within(axis: i64, rank: usize) -> TractResult<usize> {
     let n = i64::try_from(rank)?;
     ensure!(
         (-n..n).contains(&axis),

@@ -8,6 +8,10 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::{Parsed, Wiring, axis_within};
 
+/// Elements put before or after a dimension, or cut there, at most: sums with sizes are
+/// counted in 64 bits.
+const MAX_PAD: u64 = 1 << 40;
+
 #[derive(Debug, Clone)]
 struct Pad {
     mode: Mode,
@@ -67,6 +71,9 @@ impl Pad {
             axes.len(),
             pads.len()
         );
+        if let Some(pad) = pads.iter().find(|pad| pad.unsigned_abs() > MAX_PAD) {
+            bail!("Pad by {pad}, where {MAX_PAD} is the most");
+        }
         let mut by_axis = vec![(0, 0); rank];
         for (at, &axis) in axes.iter().enumerate() {
             by_axis[axis] = (pads[at], pads[at + axes.len()]);

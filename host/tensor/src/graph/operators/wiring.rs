@@ -163,7 +163,7 @@ impl<'a> Wiring<'a> {
             let bytes = fact.shape.iter().try_fold(element, |bytes, dim| {
                 // Symbolic: bounded run by run.
                 let size = dim.to_i64().unwrap_or(1);
-                bytes.checked_mul(u64::try_from(size).ok()?)
+                bytes.checked_mul(u64::try_from(size).ok()?.max(1))
             });
             ensure!(
                 bytes.is_some_and(|bytes| bytes <= MAX_VALUE_BYTES),

@@ -28,6 +28,19 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
     Ok(None)
 }
 
+/// Dimensions besides `axes`, which a model may name twice, or name where there is none.
+fn n_kept(node: &TypedNode, view: &View, axes: &[usize]) -> Result<usize, Uncovered> {
+    let rank = view.shape.len();
+    let is_good = |at: usize| axes[at] < rank && !axes[..at].contains(&axes[at]);
+    match (0..axes.len()).all(is_good) {
+        true => Ok(rank - axes.len()),
+        false => Err(uncovered(
+            node,
+            format!("axes {axes:?} of {rank} dimensions"),
+        )),
+    }
+}
+
 /// The view with `axes` last, and the order of its dimensions.
 fn ordered(view: &View, axes: &[usize]) -> (View, Vec<usize>) {
     let kept = (0..view.shape.len()).filter(|axis| !axes.contains(axis));
@@ -59,7 +72,7 @@ fn reduce(to: &mut Lowering<'_>, node: &TypedNode, op: &TractReduce) -> Result<V
     if !fits {
         return Err(uncovered(node, format!("no kernel for {}", input.element)));
     }
-    let n_kept = input.shape.len() - op.axes.len();
+    let n_kept = n_kept(node, &input, &op.axes)?;
     let (input, _) = ordered(&input, &op.axes);
     if input.shape[n_kept..].contains(&0) {
         return Err(uncovered(node, "nothing is reduced to something"));
@@ -87,7 +100,7 @@ fn row(
     to.f32_only(node, &input)?;
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
     let own = row_major(&shape);
-    let n_kept = input.shape.len() - axes.len();
+    let n_kept = n_kept(node, &input, axes)?;
     let (input, order) = ordered(&input, axes);
     let body = Row {
         input,

@@ -1,13 +1,17 @@
 //! What a file may not hold, refused before the importer reads it.
 
+mod tensor;
+mod wiring;
+
 use tract_onnx::Onnx;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
-use tract_onnx::prelude::DatumType;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
+};
 
 use super::operators::ADDED;
-use super::read::MAX_VALUE_BYTES;
 use crate::TensorError;
+use tensor::{check_elements, check_tensor};
+use wiring::{check_wiring, shown};
 
 /// Checks what the importer would answer with a poorer message, or with a file
 /// opened outside the package.
@@ -24,6 +28,7 @@ pub(super) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<(), TensorError> 
     for port in graph.input.iter().chain(&graph.output) {
         check_port(port)?;
     }
+    check_wiring(graph)?;
     check_graph(onnx, graph)
 }
 
@@ -31,13 +36,19 @@ pub(super) fn check(onnx: &Onnx, proto: &ModelProto) -> Result<(), TensorError> 
 fn check_port(port: &ValueInfoProto) -> Result<(), TensorError> {
     let refused = |what: String| TensorError::InvalidGraph {
         what: format!("`{}` {what}", port.name),
-        hint: "export the model with tensors of other elements".to_owned(),
+        hint: "export the model with tensors of other elements or fewer dimensions".to_owned(),
     };
     let Some(of) = &port.r#type else {
         return Ok(());
     };
     match &of.value {
         Some(type_proto::Value::TensorType(tensor)) => {
+            let rank = tensor.shape.as_ref().map_or(0, |shape| shape.dim.len());
+            if rank > MAX_RANK {
+                return Err(refused(format!(
+                    "has {rank} dimensions, more than {MAX_RANK}"
+                )));
+            }
             check_elements(tensor.elem_type).map_err(refused)
         }
         None => Err(refused(
@@ -46,28 +57,11 @@ fn check_port(port: &ValueInfoProto) -> Result<(), TensorError> {
     }
 }
 
-/// What a tensor's elements are, where no device holds such.
-fn check_elements(data_type: i32) -> Result<(), String> {
-    match DataType::try_from(data_type) {
-        // Left out, or text, which is refused where it reaches a port.
-        Ok(DataType::Undefined | DataType::String) => Ok(()),
-        Ok(known) if DatumType::try_from(known).is_ok() => Ok(()),
-        Ok(known) => Err(format!(
-            "holds {}, which no device holds",
-            known.as_str_name()
-        )),
-        Err(_) => Err(format!(
-            "holds elements of ONNX's type {data_type}, which no device holds"
-        )),
-    }
-}
-
 fn check_graph(onnx: &Onnx, graph: &GraphProto) -> Result<(), TensorError> {
     for tensor in &graph.initializer {
-        check_initializer(tensor)?;
+        check_tensor(&format!("weight `{}`", tensor.name), tensor)?;
     }
     for node in &graph.node {
-        check_made_shape(node, graph)?;
         check_training(node, graph)?;
         check_cast(node)?;
         if let Some((_, why)) = REFUSED
@@ -87,13 +81,7 @@ fn check_graph(onnx: &Onnx, graph: &GraphProto) -> Result<(), TensorError> {
             });
         }
         for attribute in &node.attribute {
-            if let Some(tensor) = &attribute.t {
-                check_initializer(tensor)?;
-            }
-            let bodies = attribute.g.iter().chain(&attribute.graphs);
-            bodies
-                .into_iter()
-                .try_for_each(|body| check_graph(onnx, body))?;
+            check_attribute(onnx, node, attribute)?;
         }
     }
     Ok(())
@@ -112,10 +100,45 @@ fn is_own(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
+fn check_attribute(
+    onnx: &Onnx,
+    node: &NodeProto,
+    attribute: &AttributeProto,
+) -> Result<(), TensorError> {
+    let name = &attribute.name;
+    let what = format!("{}: attribute `{name}`", shown(node));
+    for tensor in attribute.t.iter().chain(&attribute.tensors) {
+        check_tensor(&what, tensor)?;
+    }
+    if attribute.sparse_tensor.is_some() || !attribute.sparse_tensors.is_empty() {
+        return Err(TensorError::InvalidGraph {
+            what: format!("{what} is sparse"),
+            hint: "save the model with dense constants".to_owned(),
+        });
+    }
+    if AXES.contains(&name.as_str()) {
+        let mut named = attribute.ints.iter().chain([&attribute.i]);
+        if let Some(axis) = named.find(|axis| axis.unsigned_abs() > MAX_RANK as u64) {
+            return Err(TensorError::InvalidGraph {
+                what: format!("{what} is {axis}, and no tensor has that many dimensions"),
+                hint: format!("axes are -{MAX_RANK} to {MAX_RANK}"),
+            });
+        }
+    }
+    if attribute.f.is_nan() || attribute.floats.iter().any(|value| value.is_nan()) {
+        return Err(TensorError::InvalidGraph {
+            what: format!("{what} is NaN"),
+            hint: "export the model from numbers".to_owned(),
+        });
+    }
+    let bodies = attribute.g.iter().chain(&attribute.graphs);
+    { bodies }.try_for_each(|body| check_graph(onnx, body))
+}
+
 /// An error that says how to mend the model.
 fn refused(node: &NodeProto, why: &str) -> TensorError {
     TensorError::InvalidGraph {
-        what: format!("node `{}` ({}) {why}", node.name, node.op_type),
+        what: format!("{} {why}", shown(node)),
         hint: "export the model without it".to_owned(),
     }
 }
@@ -154,35 +177,18 @@ fn is_zero(tensor: &TensorProto) -> bool {
         && tensor.double_data.iter().all(|&value| value == 0.0)
 }
 
-fn check_initializer(tensor: &TensorProto) -> Result<(), TensorError> {
-    let name = &tensor.name;
-    check_elements(tensor.data_type).map_err(|what| TensorError::InvalidGraph {
-        what: format!("weight `{name}` {what}"),
-        hint: "export the model with weights of other elements".to_owned(),
-    })?;
-    let external = tensor.data_location.is_some_and(|location| location != 0);
-    if external || !tensor.external_data.is_empty() {
-        return Err(TensorError::InvalidGraph {
-            what: format!("weight `{name}` lies in a file of its own (external data)"),
-            hint: "save the model with its weights inside".to_owned(),
-        });
-    }
-    // Bounds the product before anything is allocated by it: no weight is
-    // larger than the file that holds it, bar a constant of few distinct bytes.
-    let n_elements = tensor.dims.iter().try_fold(1_u64, |product, &dim| {
-        product.checked_mul(u64::try_from(dim).ok()?)
-    });
-    match n_elements {
-        Some(n) if n <= u64::from(u32::MAX) => Ok(()),
-        _ => Err(TensorError::invalid(format!(
-            "weight `{name}` has the impossible shape {:?}",
-            tensor.dims
-        ))),
-    }
-}
+/// Dimensions of a tensor at most.
+const MAX_RANK: usize = 64;
+
+/// Attributes that name dimensions: the importer counts from or up to them.
+const AXES: [&str; 4] = ["axes", "axis", "batch_dims", "perm"];
 
 /// Operators that the importer knows and a host must not run.
-const REFUSED: [(&[&str], &str); 2] = [
+const REFUSED: [(&[&str], &str); 3] = [
+    (
+        &["TreeEnsembleClassifier", "TreeEnsembleRegressor"],
+        "is walked by code that trusts its tables, which come from the file",
+    ),
     (
         &["If", "Loop", "Scan", "LSTM", "GRU", "RNN"],
         "holds a graph of its own, whose memory cannot be told before it runs",
@@ -202,35 +208,6 @@ const REFUSED: [(&[&str], &str); 2] = [
 
 const DRAWS: &str = "draws random numbers, and a verdict must be repeatable";
 
-/// Operators that make a value of a shape they are told, and which input tells.
-const SHAPE_MAKERS: [(&str, usize); 3] = [("ConstantOfShape", 0), ("Expand", 1), ("Tile", 1)];
-
-/// The importer computes what does not depend on the inputs while it still
-/// infers shapes, so a shape that the file spells out is checked before.
-// A shape that is itself computed is seen too late; docs/security.md says so.
-fn check_made_shape(node: &NodeProto, graph: &GraphProto) -> Result<(), TensorError> {
-    let Some((_, input)) = SHAPE_MAKERS
-        .iter()
-        .find(|(operator, _)| *operator == node.op_type)
-    else {
-        return Ok(());
-    };
-    let shape = node.input.get(*input);
-    let shape = shape.and_then(|name| known(name, graph));
-    let n_elements = shape.map_or(Some(1), |shape| {
-        int64s(shape).try_fold(1_u64, |product, size| {
-            product.checked_mul(size.unsigned_abs())
-        })
-    });
-    if n_elements.is_none_or(|n| n > MAX_VALUE_BYTES / 4) {
-        return Err(TensorError::invalid(format!(
-            "node `{}` ({}) makes a value larger than {MAX_VALUE_BYTES} bytes",
-            node.name, node.op_type
-        )));
-    }
-    Ok(())
-}
-
 /// The value of `name`, where the file spells it out.
 fn known<'a>(name: &str, graph: &'a GraphProto) -> Option<&'a TensorProto> {
     let initializer = graph.initializer.iter().find(|tensor| tensor.name == name);
@@ -246,11 +223,4 @@ fn constant<'a>(name: &str, graph: &'a GraphProto) -> Option<&'a TensorProto> {
     node.attribute
         .iter()
         .find_map(|attribute| attribute.t.as_ref())
-}
-
-fn int64s(tensor: &TensorProto) -> impl Iterator<Item = i64> {
-    let (raw, _) = tensor.raw_data.as_chunks::<8>();
-    raw.iter()
-        .map(|bytes| i64::from_le_bytes(*bytes))
-        .chain(tensor.int64_data.iter().copied())
 }
