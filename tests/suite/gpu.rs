@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tract_onnx::pb::tensor_proto::DataType;
+use trommel::registry::bundled;
 use trommel_tensor::{
-    Account, Device as _, GpuDevice, GpuOptions, Run, Session, Tensor, TensorError, plan_text,
+    Account, Device as _, Dimension, GpuDevice, GpuOptions, Port, Run, Session, Tensor,
+    TensorError, plan_text,
 };
 use trommel_tests::devices::{Array, evaluate, gpu, gpu_of, graph, new_gpu, run, upload};
 use trommel_tests::onnx::{Attribute, Builder, Dim};
@@ -198,6 +200,45 @@ async fn a_run_of_more_work_than_the_gpu_is_given_runs_on_the_cpu() {
     let found = answer(&device, session.as_ref(), &[n, n], &averaging(n)).await;
     let found = found.unwrap();
     assert!(found.iter().all(|x| (x - 1.0 / n as f32).abs() < 1e-6));
+}
+
+#[tokio::test]
+async fn the_bundled_models_run_on_the_gpu() {
+    let mut n_models = 0;
+    for (name, files) in bundled::DETECTORS {
+        for (_, file) in files.iter().filter(|(file, _)| file.ends_with(".onnx")) {
+            let Some(device) = new_gpu(false) else { return };
+            let session = session(&device, file);
+            let inputs: Vec<_> = session.graph().inputs().iter().map(zeros).collect();
+            // A model of fixed sizes is ready; software would take seconds to run it.
+            if *name == "spam-text" {
+                run(session.as_ref(), &inputs).await.unwrap();
+            }
+            // Only what the GPU has begun is lost with it; the CPU would answer.
+            device.lose();
+            let ran = run(session.as_ref(), &inputs).await;
+            assert!(matches!(ran, Err(TensorError::DeviceLost { .. })), "{name}");
+            n_models += 1;
+        }
+    }
+    assert_eq!(n_models, 2);
+}
+
+/// Zeros as an input takes them, 64 of each dimension that has a name.
+fn zeros(port: &Port) -> (String, Tensor) {
+    let size = |size: &Dimension| match size {
+        Dimension::Fixed(size) => *size,
+        Dimension::Symbol(_) => 64,
+    };
+    let shape: Vec<usize> = port.shape.iter().map(size).collect();
+    let bytes = vec![0; shape.iter().product::<usize>() * port.dtype.n_bytes()];
+    let array = Array {
+        dtype: port.dtype,
+        shape,
+        bytes,
+    };
+    let cpu = trommel_tests::devices::cpu();
+    (port.name.clone(), upload(cpu.as_ref(), &array).unwrap())
 }
 
 #[tokio::test]

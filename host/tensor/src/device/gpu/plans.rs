@@ -87,8 +87,8 @@ impl Plans {
                 known.ready.push_back((sizes, prepared.clone()));
                 Some(prepared)
             }
-            // The next opened adapter may take it.
-            Err(_) if live.is_lost() => None,
+            // A lost GPU refuses everything; the next that is opened may take it.
+            Err(_) if live.is_found_lost() => None,
             Err(refusal) => {
                 known.refuse(sizes, &refusal, graph, now);
                 None

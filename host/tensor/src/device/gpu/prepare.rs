@@ -114,9 +114,8 @@ fn begin(
             submit(&live, commands, out, shape, charge, answer);
         }
         Err(why) => {
-            // A lost GPU refuses everything, and says why when it is asked: the next image
-            // opens it anew.
-            let _ = live.device.poll(wgpu::PollType::Poll);
+            // A lost GPU refuses everything; found out now, the next image opens it anew.
+            let _ = live.is_found_lost();
             let (width, height) = (pixels.width(), pixels.height());
             shared.told_of_images.call_once(|| {
                 tracing::warn!(

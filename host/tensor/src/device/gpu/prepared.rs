@@ -17,9 +17,9 @@ pub(super) const MAX_GROUPS: u64 = 65_535;
 /// Launches of a run at most; each has words of its own in a uniform buffer.
 pub(super) const MAX_LAUNCHES: u64 = 1 << 16;
 
-/// A group's share of what a launch may do, at most: groups run side by side, so one of
-/// them alone is this much slower than the rest together.
-const GROUP_SHARE: u64 = 64;
+/// A group's share of what a launch may do, at most: groups run side by side, so one alone
+/// takes far longer for the same work. A sum over all of a large image is one group's.
+const GROUP_SHARE: u64 = 8;
 
 /// Why a plan is not made ready.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
