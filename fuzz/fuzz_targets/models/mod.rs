@@ -1,6 +1,7 @@
 //! Small ONNX files, drawn from bytes, and the hook that tells our panics from others'.
 
 mod draw;
+mod fitting;
 mod operators;
 
 use std::backtrace::Backtrace;

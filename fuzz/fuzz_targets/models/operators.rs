@@ -16,25 +16,92 @@ pub(super) static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 const INTEGERS: [&str; 22] = [
-    "axis", "keepdims", "group", "to", "allowzero", "exclusive", "reverse", "k", "p", "size",
-    "noop_with_empty_axes", "batch_dims", "block_size", "ceil_mode", "count_include_pad", "upper",
-    "transA", "transB", "num_outputs", "num_heads", "kv_num_heads", "stash_type",
+    "axis",
+    "keepdims",
+    "group",
+    "to",
+    "allowzero",
+    "exclusive",
+    "reverse",
+    "k",
+    "p",
+    "size",
+    "noop_with_empty_axes",
+    "batch_dims",
+    "block_size",
+    "ceil_mode",
+    "count_include_pad",
+    "upper",
+    "transA",
+    "transB",
+    "num_outputs",
+    "num_heads",
+    "kv_num_heads",
+    "stash_type",
 ];
 const LISTS: [&str; 17] = [
-    "axes", "perm", "kernel_shape", "strides", "pads", "dilations", "output_padding",
-    "output_shape", "starts", "ends", "split", "shape", "repeats", "value_ints", "pool_int64s",
-    "ngram_counts", "ngram_indexes",
+    "axes",
+    "perm",
+    "kernel_shape",
+    "strides",
+    "pads",
+    "dilations",
+    "output_padding",
+    "output_shape",
+    "starts",
+    "ends",
+    "split",
+    "shape",
+    "repeats",
+    "value_ints",
+    "pool_int64s",
+    "ngram_counts",
+    "ngram_indexes",
 ];
 const FLOATS: [&str; 9] = [
-    "alpha", "beta", "gamma", "bias", "epsilon", "min", "max", "value_float", "spatial_scale",
+    "alpha",
+    "beta",
+    "gamma",
+    "bias",
+    "epsilon",
+    "min",
+    "max",
+    "value_float",
+    "spatial_scale",
 ];
 const TEXTS: [(&str, &[&str]); 8] = [
-    ("mode", &["constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "TF", "DCR"]),
+    (
+        "mode",
+        &[
+            "constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "TF", "DCR",
+        ],
+    ),
     ("auto_pad", &["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]),
-    ("coordinate_transformation_mode", &["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]),
-    ("nearest_mode", &["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]),
+    (
+        "coordinate_transformation_mode",
+        &[
+            "half_pixel",
+            "asymmetric",
+            "align_corners",
+            "pytorch_half_pixel",
+        ],
+    ),
+    (
+        "nearest_mode",
+        &["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"],
+    ),
     ("reduction", &["none", "add", "mul", "max"]),
-    ("equation", &["ij,jk->ik", "bij,bjk->bik", "ij->ji", "ii->i", "...i,...i->...", "i,j->ij"]),
+    (
+        "equation",
+        &[
+            "ij,jk->ik",
+            "bij,bjk->bik",
+            "ij->ji",
+            "ii->i",
+            "...i,...i->...",
+            "i,j->ij",
+        ],
+    ),
     ("approximate", &["none", "tanh"]),
     ("direction", &["LEFT", "RIGHT"]),
 ];
@@ -63,7 +130,10 @@ pub(super) fn integers(u: &mut Unstructured<'_>, most: usize, is_odd: bool) -> R
     (0..n).map(|_| integer(u, is_odd)).collect()
 }
 
-pub(super) fn attribute(u: &mut Unstructured<'_>, tensor: Option<TensorProto>) -> Result<AttributeProto> {
+pub(super) fn attribute(
+    u: &mut Unstructured<'_>,
+    tensor: Option<TensorProto>,
+) -> Result<AttributeProto> {
     let mut proto = AttributeProto::default();
     let kind = match u.int_in_range(0..=7)? {
         0..=2 => {

@@ -23,6 +23,9 @@ use crate::patience::Deadline;
 /// is written as a product of sums takes time and memory by its length.
 const MAX_SIZE_TEXT: usize = 1024;
 
+/// Repeats of one dimension.
+const MAX_REPEATS: i64 = 1 << 24;
+
 /// Operators that take far more memory than they answer, and that nobody has reason to
 /// apply to constants alone.
 pub(super) const WINDOWED: [&str; 13] = [
@@ -71,6 +74,7 @@ pub(super) fn bound(
             },
             scalars: said.map_or_else(Vec::new, |node| scalars_of(node)),
             is_gather: operator == "Gather",
+            is_tile: operator == "Tile",
             taken: 0,
             allowance: allowance.clone(),
             deadline,
@@ -88,6 +92,7 @@ struct Bounded {
     /// A dimension of the first input, of operators that count up to it unseen.
     axis: Option<i64>,
     is_gather: bool,
+    is_tile: bool,
     /// Inputs that are one number.
     scalars: Vec<usize>,
     /// Of the allowance, by what this node computes: it may be visited often.
@@ -120,6 +125,7 @@ impl InferenceOp for Bounded {
         }
         self.check_gather(&inputs)?;
         self.check_scalars(&given, false)?;
+        self.check_repeats(&given)?;
         let facts = self
             .operator
             .infer_facts(inputs, outputs, observed)
@@ -177,7 +183,10 @@ impl InferenceOp for Bounded {
             Ok(konst.as_ref().map_or(0, |value| bytes_in(value)))
         });
         let made = made.sum::<TractResult<u64>>()?;
-        if let Err(exceeded) = self.allowance.take(made.saturating_sub(self.taken)) {
+        if let Err(exceeded) = self
+            .allowance
+            .take_computed(made.saturating_sub(self.taken))
+        {
             bail!("{}", self.said_of_constants(&facts, made, exceeded));
         }
         Ok(wired)
@@ -238,7 +247,7 @@ impl Bounded {
             self.what
         );
         let more = made.saturating_sub(self.taken);
-        if let Err(exceeded) = self.allowance.take(more) {
+        if let Err(exceeded) = self.allowance.take_computed(more) {
             bail!("{}", self.said_of_constants(inputs, made, exceeded));
         }
         self.taken = self.taken.max(made);
@@ -258,6 +267,36 @@ impl Bounded {
         let mut facts = self.scalars.iter().filter_map(|&at| inputs.get(at));
         let checked = facts.try_for_each(|fact| check_scalar(fact, is_last));
         checked.with_context(|| self.said(inputs))
+    }
+
+    /// A `Tile` goes around for each repeat, and where it repeats nothing its shape does
+    /// not tell how often.
+    fn check_repeats(&self, inputs: &[InferenceFact]) -> TractResult<()> {
+        let (true, Some(repeats)) = (self.is_tile, inputs.get(1)) else {
+            return Ok(());
+        };
+        let Some(repeats) = repeats.value.concretize() else {
+            return Ok(());
+        };
+        let repeats: TVec<i64> = match repeats.datum_type() {
+            DatumType::TDim => {
+                let sizes = repeats.try_as_plain_ram()?.as_slice::<TDim>()?;
+                sizes.iter().filter_map(|size| size.to_i64().ok()).collect()
+            }
+            // Not cast to sizes: tract would halve a wide integer.
+            _ => repeats
+                .cast_to::<i64>()?
+                .try_as_plain_ram()?
+                .as_slice::<i64>()?
+                .into(),
+        };
+        if let Some(n) = repeats.iter().find(|n| !(0..=MAX_REPEATS).contains(*n)) {
+            bail!(
+                "{} repeats {n} times, where {MAX_REPEATS} is the most",
+                self.said(inputs)
+            );
+        }
+        Ok(())
     }
 
     fn check_gather(&self, inputs: &[&InferenceFact]) -> TractResult<()> {
