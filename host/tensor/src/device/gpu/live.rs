@@ -52,13 +52,6 @@ pub(super) struct Live {
     pub(super) pipelines: Pipelines,
     limits: wgpu::Limits,
     lost: Arc<AtomicBool>,
-    /// The same, asking the driver first.
-    pub(super) fn is_found_lost(&self) -> bool {
-        // What is wrong, the callback for losses is told.
-        let _ = self.device.poll(wgpu::PollType::Poll);
-        self.is_lost()
-    }
-
     /// Whether it ever finished a submission.
     answered: Arc<AtomicBool>,
     /// None inside when the driver does not take them.
@@ -166,6 +159,13 @@ impl Live {
 
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
+    }
+
+    /// The same, asking the driver first.
+    pub(super) fn is_found_lost(&self) -> bool {
+        // What is wrong, the callback for losses is told.
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        self.is_lost()
     }
 
     /// Whether it ever finished what it was given.
