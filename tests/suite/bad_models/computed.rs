@@ -157,8 +157,8 @@ fn many_constants_together_are_bounded_by_the_size_of_the_file() {
 }
 
 #[test]
-fn a_constant_of_a_hundred_megabytes_is_not_made_of_a_small_file() {
-    let file = computed_shape(5000)
+fn a_constant_of_four_hundred_megabytes_is_not_made_of_a_small_file() {
+    let file = computed_shape(10_000)
         .node("Expand", &["one", "shape"], "big")
         .node("ReduceMax", &["big"], "most")
         .node("Add", &["x", "most"], "y")
@@ -168,7 +168,7 @@ fn a_constant_of_a_hundred_megabytes_is_not_made_of_a_small_file() {
         &file,
         &[
             "node `big-node` (Expand)",
-            "makes 100000000 bytes",
+            "makes 400000000 bytes",
             "make it of the inputs' shapes",
         ],
     );

@@ -28,7 +28,7 @@ pub(super) struct Exceeded {
 impl std::fmt::Display for Exceeded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let total = self.total;
-        write!(f, "reading a file of this size may take {total} bytes so")
+        write!(f, "reading a file of this size may take {total} bytes")
     }
 }
 
@@ -38,17 +38,6 @@ impl Allowance {
         Self {
             total,
             left: Arc::new(AtomicU64::new(total)),
-        }
-    }
-
-    /// What is computed of constants at once: a quarter of all at most, since filling more
-    /// takes long too.
-    pub(super) fn take_computed(&self, bytes: u64) -> Result<(), Exceeded> {
-        match bytes <= self.total / 4 {
-            true => self.take(bytes),
-            false => Err(Exceeded {
-                total: self.total / 4,
-            }),
         }
     }
 

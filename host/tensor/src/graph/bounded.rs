@@ -183,10 +183,7 @@ impl InferenceOp for Bounded {
             Ok(konst.as_ref().map_or(0, |value| bytes_in(value)))
         });
         let made = made.sum::<TractResult<u64>>()?;
-        if let Err(exceeded) = self
-            .allowance
-            .take_computed(made.saturating_sub(self.taken))
-        {
+        if let Err(exceeded) = self.allowance.take(made.saturating_sub(self.taken)) {
             bail!("{}", self.said_of_constants(&facts, made, exceeded));
         }
         Ok(wired)
@@ -247,7 +244,7 @@ impl Bounded {
             self.what
         );
         let more = made.saturating_sub(self.taken);
-        if let Err(exceeded) = self.allowance.take_computed(more) {
+        if let Err(exceeded) = self.allowance.take(more) {
             bail!("{}", self.said_of_constants(inputs, made, exceeded));
         }
         self.taken = self.taken.max(made);

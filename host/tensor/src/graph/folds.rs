@@ -62,7 +62,7 @@ pub(super) fn check_folds(model: &TypedModel, allowance: &Allowance) -> TractRes
                 continue;
             }
             let bytes = outlet.fact.mem_size().as_i64().unwrap_or(0);
-            if let Err(exceeded) = allowance.take_computed(u64::try_from(bytes)?) {
+            if let Err(exceeded) = allowance.take(u64::try_from(bytes)?) {
                 bail!(
                     "node `{}` ({}) is computed from constants and makes {:?} as output {slot}, \
                      but {exceeded}; make it of the inputs' shapes, or export a smaller constant",
