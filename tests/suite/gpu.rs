@@ -202,6 +202,30 @@ async fn a_run_of_more_work_than_the_gpu_is_given_runs_on_the_cpu() {
     assert!(found.iter().all(|x| (x - 1.0 / n as f32).abs() < 1e-6));
 }
 
+#[test]
+fn padding_of_nothing_is_refused_at_its_node_and_not_by_a_panic() {
+    let same = [
+        Attribute::Integers("kernel_shape", &[3, 3]),
+        Attribute::Text("auto_pad", "SAME_UPPER"),
+    ];
+    let file = Builder::default()
+        .input(
+            "x",
+            &[Dim::Size(1), Dim::Size(2), Dim::Name("m"), Dim::Size(3)],
+        )
+        .node_with("MaxPool", &["x"], &["y"], &same)
+        .output("y")
+        .file();
+    let why = plan_text(&graph(&file), &[("m".to_owned(), 0)]).unwrap_err();
+    let TensorError::NoPlan { operator, why, .. } = &why else {
+        panic!("{why}")
+    };
+    assert!(
+        operator.contains("MaxPool") && why.contains("over nothing"),
+        "{operator}: {why}"
+    );
+}
+
 #[tokio::test]
 async fn the_bundled_models_run_on_the_gpu() {
     let mut n_models = 0;

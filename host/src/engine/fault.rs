@@ -82,7 +82,7 @@ pub enum Fault {
     /// Time was up while the guest waited for one more run of a model, of far too
     /// many.
     #[error(
-        "had run models {n_runs} times when its {budget:?} or its share of the device were up; run them on more rows at once, or ask for a longer deadline"
+        "had run models {n_runs} times when its share of the device or its {budget:?} were up; run them on more rows at once, or ask for a longer deadline"
     )]
     RanOn {
         /// Runs that were answered.

@@ -41,6 +41,20 @@ fn floats(dims: &[i64], values: &[f32]) -> TensorProto {
 }
 
 #[test]
+fn a_weight_of_nothing_with_a_size_beyond_use_is_refused() {
+    // A sum along it would go around for each.
+    let file = weighed(|w| {
+        w.dims = vec![0, 1 << 40];
+        w.float_data.clear();
+        w.raw_data.clear();
+    });
+    check(
+        &file,
+        &["weight `w` is FLOAT [0, 1099511627776]", "no elements"],
+    );
+}
+
+#[test]
 fn weights_of_absurd_shapes_are_refused() {
     for dims in [
         &[1 << 40, 1 << 30][..],

@@ -320,7 +320,7 @@ fn is_computed_with(input: &InferenceFact) -> bool {
 
 /// What a value without elements counts as, for each that its other sizes would make:
 /// kernels go around for them all.
-const EMPTY_BYTES: u64 = 256;
+pub(super) const EMPTY_BYTES: u64 = 256;
 
 /// Bytes of a value; a size that is not known counts as 1. None beyond counting.
 fn bytes_of(fact: &InferenceFact) -> Option<u64> {

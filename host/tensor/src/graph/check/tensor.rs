@@ -6,6 +6,7 @@ use tract_onnx::prelude::DatumType;
 
 use super::MAX_RANK;
 use crate::TensorError;
+use crate::graph::bounded::EMPTY_BYTES;
 use crate::graph::read::MAX_VALUE_BYTES;
 
 /// What a tensor's elements are, where no device holds such.
@@ -58,7 +59,15 @@ pub(super) fn check_tensor(what: &str, tensor: &TensorProto) -> Result<(), Tenso
     let n_elements = shape.iter().try_fold(1_u64, |product, &dim| {
         product.checked_mul(u64::try_from(dim).ok()?.max(1))
     });
-    let n_elements = n_elements.map(|n| if shape.contains(&0) { 0 } else { n });
+    let is_empty = shape.contains(&0);
+    // Kernels go around for each that it would have.
+    if is_empty && n_elements.is_some_and(|n| n > MAX_VALUE_BYTES / EMPTY_BYTES) {
+        return Err(refused(
+            format!("is {dtype} {shape:?}, which has no elements and sizes beyond use"),
+            "leave it out, or export it with its true shape",
+        ));
+    }
+    let n_elements = n_elements.map(|n| if is_empty { 0 } else { n });
     let n_bytes = n_elements.and_then(|n| n.checked_mul(datum_type.size_of() as u64));
     let (Some(n_elements), Some(n_bytes)) = (n_elements, n_bytes) else {
         return Err(refused(

@@ -86,6 +86,14 @@ pub(super) fn spatial(
         ));
     }
     let sizes = &input.shape[2..];
+    let is_same = matches!(
+        spec.padding,
+        PaddingSpec::SameUpper | PaddingSpec::SameLower
+    );
+    // tract counts back from the first element, and there is none.
+    if is_same && sizes.contains(&0) {
+        return Err(uncovered(node, "windows over nothing have no padding"));
+    }
     let padding = spec.computed_padding(sizes);
     let spatial = (0..rank).map(|axis| {
         let explicit = match &spec.padding {
