@@ -2,15 +2,15 @@
 
 mod compiling;
 mod packaging;
+mod plans;
+mod serving;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use trommel_tests::onnx::{Builder, Dim};
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::workspace;
 
@@ -418,140 +418,4 @@ fn a_gpu_answers_as_the_cpu_does_and_the_command_ends_well() {
     }
     assert_eq!(gpu.code, 0, "{}", gpu.err);
     assert_eq!(gpu.out, on("cpu").out);
-}
-
-#[test]
-fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
-    let listed = trommel(&["devices"], "");
-    assert_eq!(listed.code, 0, "{}", listed.err);
-    assert!(listed.out.contains("cpu"), "{}", listed.out);
-    for model in ["spam-text", "image-quality"] {
-        let line = listed.out.lines().find(|line| line.starts_with(model));
-        assert!(
-            line.is_some_and(|line| line.contains(" yes: ") && line.contains(" steps, ")),
-            "{}",
-            listed.out
-        );
-    }
-    let model = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../guest-models/spam-text/model.onnx"
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let strange = folder.path().join("strange.onnx");
-    let file = Builder::default()
-        .input("x", &[Dim::Name("batch"), Dim::Size(3)])
-        .node("IsNaN", &["x"], "nan")
-        .node("Where", &["nan", "x", "x"], "y")
-        .output("y")
-        .file();
-    std::fs::write(&strange, file).unwrap();
-    let told = trommel(&["devices", "--json", model, strange.to_str().unwrap()], "");
-    let told: serde_json::Value = serde_json::from_str(&told.out).expect("one object");
-    assert_eq!(told["devices"][0]["device"], "cpu");
-    assert_eq!(told["models"][0]["covered"], true);
-    assert!(
-        told["models"][0]["weight_bytes"].as_u64().unwrap() > 100_000,
-        "{told}"
-    );
-    assert_eq!(told["models"][1]["covered"], false);
-    assert!(
-        told["models"][1]["why"]
-            .as_str()
-            .unwrap()
-            .contains("nan-node"),
-        "{told}"
-    );
-    let plan = trommel(&["plan", model, "--batch", "8"], "");
-    assert!(
-        plan.out.contains("input %0 = i64 [8, "),
-        "{}{}",
-        plan.out,
-        plan.err
-    );
-    let wrong = trommel(&["plan", model, "--size", "rows=3"], "");
-    assert_eq!(wrong.code, 2);
-    assert!(
-        wrong.err.contains("no dimension is called `rows`"),
-        "{}",
-        wrong.err
-    );
-}
-
-/// Ends a server that a failed test left.
-struct Served(std::process::Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It has ended where all is well.
-        let _ = self.0.kill();
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_server_judges_over_http_and_ends_when_it_is_told_to() {
-    let mut served = Command::new(env!("CARGO_BIN_EXE_trommel"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--device", "cpu"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .map(Served)
-        .unwrap();
-    let mut lines = BufReader::new(served.0.stderr.take().unwrap()).lines();
-    let line = lines.next().unwrap().unwrap();
-    let address = line
-        .strip_prefix("listening on http://")
-        .and_then(|rest| rest.split_once(' '))
-        .unwrap_or_else(|| panic!("{line}"))
-        .0;
-    let body = r#"{"id":"7","text":"see you at seven"}"#;
-    let request = format!(
-        "POST /v1/check HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains(r#""verdict":"allow""#), "{answer}");
-    let pid = served.0.id().to_string();
-    assert!(Command::new("kill").arg(pid).status().unwrap().success());
-    assert!(served.0.wait().unwrap().success());
-}
-
-#[test]
-fn a_server_that_cannot_be_set_up_says_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let misspelt = write("misspelt.toml", "deadline-ms = 100\nmax-wating = 3\n");
-    let late = write("late.toml", "deadline-ms = 0\n");
-    let policy = write("no-policy.toml", "policy = \"nowhere.toml\"\n");
-    let short = write("short.toml", "admin-token-file = \"token\"\n");
-    write("token", "abc\n");
-    for (arguments, why) in [
-        (&["serve", "--config", &misspelt][..], "max-wating"),
-        (
-            &["serve", "--config", &late],
-            "`deadline-ms` is from 1 to 60000, not 0",
-        ),
-        (
-            &["serve", "--config", &policy],
-            "nowhere.toml cannot be read",
-        ),
-        (
-            &["serve", "--config", &short, "--admin", "127.0.0.1:0"],
-            "shorter than 16 characters",
-        ),
-        (&["serve", "--listen", "nowhere"], "invalid"),
-    ] {
-        let refused = trommel(arguments, "");
-        assert_eq!(refused.code, 2, "{}", refused.err);
-        assert!(refused.err.contains(why), "{why}: {}", refused.err);
-    }
 }

@@ -65,6 +65,17 @@ impl Attribute<'_> {
 /// The operator set of a file that asks for none.
 const OPSET: i64 = 13;
 
+/// The file of a model that no GPU has a plan for, by its node `nan-node`: `x` f32
+/// `[batch, 3]` to `y`, the same.
+pub fn without_a_plan() -> Vec<u8> {
+    Builder::default()
+        .input("x", &[Dim::Name("batch"), Dim::Size(3)])
+        .node("IsNaN", &["x"], "nan")
+        .node("Where", &["nan", "x", "x"], "y")
+        .output("y")
+        .file()
+}
+
 /// A graph put together piece by piece.
 #[derive(Debug)]
 pub struct Builder {

@@ -12,7 +12,7 @@ use trommel_tensor::{
     TensorError, plan_text,
 };
 use trommel_tests::devices::{Array, evaluate, gpu, gpu_of, graph, new_gpu, run, upload};
-use trommel_tests::onnx::{Attribute, Builder, Dim};
+use trommel_tests::onnx::{Attribute, Builder, Dim, without_a_plan};
 
 fn session(device: &GpuDevice, file: &[u8]) -> Arc<dyn Session> {
     device.session(&graph(file)).unwrap()
@@ -89,13 +89,7 @@ async fn an_index_outside_its_table_fails_the_run_and_reads_nothing_else() {
 #[tokio::test]
 async fn a_graph_without_a_plan_runs_on_the_cpu() {
     let Some(device) = gpu(true) else { return };
-    let file = Builder::default()
-        .input("x", &[Dim::Name("batch"), Dim::Size(3)])
-        .node("IsNaN", &["x"], "nan")
-        .node("Where", &["nan", "x", "x"], "y")
-        .output("y")
-        .file();
-    let session = session(&device, &file);
+    let session = session(&device, &without_a_plan());
     let why = device.uncovered(session.graph()).unwrap();
     assert!(why.contains("nan-node"), "{why}");
     let answer = answer(&device, session.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]).await;

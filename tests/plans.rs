@@ -1,0 +1,57 @@
+//! `trommel devices` and `trommel plan`: what they show, and what they cannot.
+
+use trommel_tests::onnx::without_a_plan;
+
+use super::trommel;
+
+#[test]
+fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
+    let listed = trommel(&["devices"], "");
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    assert!(listed.out.contains("cpu"), "{}", listed.out);
+    for model in ["spam-text", "image-quality"] {
+        let line = listed.out.lines().find(|line| line.starts_with(model));
+        assert!(
+            line.is_some_and(|line| line.contains(" yes: ") && line.contains(" steps, ")),
+            "{}",
+            listed.out
+        );
+    }
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../guest-models/spam-text/model.onnx"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let strange = folder.path().join("strange.onnx");
+    std::fs::write(&strange, without_a_plan()).unwrap();
+    let told = trommel(&["devices", "--json", model, strange.to_str().unwrap()], "");
+    let told: serde_json::Value = serde_json::from_str(&told.out).expect("one object");
+    assert_eq!(told["devices"][0]["device"], "cpu");
+    assert_eq!(told["models"][0]["covered"], true);
+    assert!(
+        told["models"][0]["weight_bytes"].as_u64().unwrap() > 100_000,
+        "{told}"
+    );
+    assert_eq!(told["models"][1]["covered"], false);
+    assert!(
+        told["models"][1]["why"]
+            .as_str()
+            .unwrap()
+            .contains("nan-node"),
+        "{told}"
+    );
+    let plan = trommel(&["plan", model, "--batch", "8"], "");
+    assert!(
+        plan.out.contains("input %0 = i64 [8, "),
+        "{}{}",
+        plan.out,
+        plan.err
+    );
+    let wrong = trommel(&["plan", model, "--size", "rows=3"], "");
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.err.contains("no dimension is called `rows`"),
+        "{}",
+        wrong.err
+    );
+}
