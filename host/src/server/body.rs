@@ -26,7 +26,7 @@ pub(super) struct BodyRoom {
 #[derive(Debug)]
 pub(super) struct HeldBody {
     pub(super) bytes: Vec<u8>,
-    _pieces: Option<OwnedSemaphorePermit>,
+    pub(super) _pieces: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyRoom {

@@ -52,7 +52,9 @@ async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> 
     let body_time = shared.options.body_time;
     let body = shared.room.read(&head.headers, body, body_time).await?;
     let by = now() + time;
-    let item = Arc::new(item(form, body).await?);
+    // An item is as large as its body: the room is its own until it is judged.
+    let HeldBody { bytes, _pieces } = body;
+    let item = Arc::new(item(form, bytes).await?);
     let weight = match item.part_ids(PartKind::Image).next() {
         Some(_) => shared.options.image_weight,
         None => 1,
@@ -70,12 +72,12 @@ async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> 
     }
 }
 
-async fn item(form: Form, body: HeldBody) -> Result<Item, Problem> {
-    if body.bytes.len() < LARGE_BODY {
-        return form.item(&body.bytes).await;
+async fn item(form: Form, body: Vec<u8>) -> Result<Item, Problem> {
+    if body.len() < LARGE_BODY {
+        return form.item(body).await;
     }
     let runtime = tokio::runtime::Handle::current();
-    let reading = move || runtime.block_on(form.item(&body.bytes));
+    let reading = move || runtime.block_on(form.item(body));
     let read = tokio::task::spawn_blocking(reading).await;
     read.unwrap_or_else(|error| {
         Err(Problem::new(

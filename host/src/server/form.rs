@@ -51,9 +51,9 @@ impl Form {
     }
 
     /// The item in a body.
-    pub(super) async fn item(&self, body: &[u8]) -> Result<Item, Problem> {
+    pub(super) async fn item(&self, body: Vec<u8>) -> Result<Item, Problem> {
         match self {
-            Self::Json => Item::from_json(body).map_err(|error| Problem::intake(&error, None)),
+            Self::Json => Item::from_json(&body).map_err(|error| Problem::intake(&error, None)),
             Self::Multipart(boundary) => item_of_form(boundary, body).await,
         }
     }
@@ -61,7 +61,7 @@ impl Form {
 
 /// `item`: JSON, first when it is there. `id`, `title`, `text`, `link` and files `image`
 /// then add to it.
-async fn item_of_form(boundary: &str, body: &[u8]) -> Result<Item, Problem> {
+async fn item_of_form(boundary: &str, body: Vec<u8>) -> Result<Item, Problem> {
     let broken = |error: multer::Error| {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -71,7 +71,7 @@ async fn item_of_form(boundary: &str, body: &[u8]) -> Result<Item, Problem> {
     let refused = |error: &IntakeError| Problem::intake(error, None);
     // It is in memory already; the form's own bound is the body's.
     let size = SizeLimit::new().whole_stream(body.len() as u64);
-    let chunk = axum::body::Bytes::copy_from_slice(body);
+    let chunk = axum::body::Bytes::from(body);
     let stream = stream::once(async { Ok::<_, Infallible>(chunk) });
     let constraints = Constraints::new().size_limit(size);
     let mut form = Multipart::with_constraints(stream, boundary, constraints);
