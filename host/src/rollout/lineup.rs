@@ -2,6 +2,7 @@
 //! that hold the same lineup do the same, and what led to it is the journal's matter.
 
 mod parse;
+mod pins;
 mod text;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -11,18 +12,21 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 pub(super) use parse::word;
+pub use pins::{MAX_ALL_PINS, MAX_PINS};
 
-use super::Share;
+use super::{Refusal, Share};
+use crate::excerpt::{NAME_CHARS, printable};
 use crate::revision::{RevisionId, RevisionIdError};
 use crate::signal::DetectorId;
 
-/// Most bytes that a lineup's file may have.
-pub const MAX_BYTES: usize = 1 << 20;
+/// Most bytes that a lineup's file may have: the longest that the bounds below allow, since
+/// else a verb could lead to a lineup that no file may hold.
+pub const MAX_BYTES: usize = 2 << 20;
 /// Most detectors of one lineup.
 pub const MAX_DETECTORS: usize = 256;
 /// Most revisions of one detector, the retired ones included.
 pub const MAX_REVISIONS: usize = 16;
-/// Most characters of a detector's name and of the salt.
+/// Most characters of a detector's name, of a pin's key and of the salt.
 pub const MAX_WORD_CHARS: usize = 200;
 
 /// Which revisions are wanted, at which stage and share.
@@ -64,6 +68,8 @@ pub struct DetectorLineup {
     pub(super) revisions: Vec<Staged>,
     /// Who was live before the one that is.
     pub(super) previous: Option<RevisionId>,
+    /// Keys for which a revision is named, each of them ready.
+    pub(super) pins: BTreeMap<String, RevisionId>,
 }
 
 /// A revision and how far it has come.
@@ -79,7 +85,7 @@ pub struct Staged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case")]
 pub enum Stage {
-    /// Ready to answer, and asked only when it is pinned.
+    /// Ready to answer, and asked only for keys that are pinned to it.
     Loaded,
     /// Asked after the answer is decided; its verdict is compared and goes nowhere.
     Shadow,
@@ -91,7 +97,7 @@ pub enum Stage {
         #[serde(default, skip_serializing_if = "End::is_low")]
         end: End,
     },
-    /// Answers for every key that no canary answers for.
+    /// Answers for every key that no canary answers for and that is pinned to no other.
     Live,
     /// Was here. Its code and weights need not be kept.
     Retired,
@@ -138,16 +144,72 @@ impl Lineup {
     ///
     /// A salt that is blank, longer than [`MAX_WORD_CHARS`], or holds a control character.
     pub fn new(salt: &str) -> Result<Self, LineupError> {
-        parse::word("`salt`", salt).map_err(|what| LineupError {
-            file: "a new lineup".to_owned(),
-            line: 1,
-            what,
-        })?;
+        parse::word("`salt`", salt).map_err(in_a_new_one)?;
         Ok(Self {
             generation: 1,
             salt: salt.to_owned(),
             policy: None,
             detectors: BTreeMap::new(),
+        })
+    }
+
+    /// The first lineup of a host that was given its detectors: generation 1, and each
+    /// revision live.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lineup::new`]; a name that no file could hold, one that comes twice, and more
+    /// than [`MAX_DETECTORS`].
+    pub fn of_live(
+        salt: &str,
+        live: impl IntoIterator<Item = (DetectorId, RevisionId)>,
+    ) -> Result<Self, LineupError> {
+        let mut lineup = Self::new(salt)?;
+        for (id, revision) in live {
+            parse::word("a detector's name", id.as_str()).map_err(in_a_new_one)?;
+            let stage = Stage::Live;
+            let detector = DetectorLineup {
+                revisions: vec![Staged { revision, stage }],
+                ..DetectorLineup::default()
+            };
+            let shown = printable(id.as_str(), NAME_CHARS);
+            if lineup.detectors.insert(id, detector).is_some() {
+                let what = format!("detector `{shown}` is here twice; leave one out");
+                return Err(in_a_new_one(what));
+            }
+            if lineup.detectors.len() > MAX_DETECTORS {
+                let what =
+                    format!("more than {MAX_DETECTORS} detectors; give some to another host");
+                return Err(in_a_new_one(what));
+            }
+        }
+        Ok(lineup)
+    }
+
+    /// The lineup of the next generation, with this policy and else the same. That also
+    /// when the policy is the one that it had: whoever writes a lineup means it.
+    ///
+    /// # Errors
+    ///
+    /// The generation is the last there is.
+    pub fn with_policy(&self, policy: Option<PolicyDigest>) -> Result<Self, Refusal> {
+        let mut next = self.next_generation()?;
+        next.policy = policy;
+        Ok(next)
+    }
+
+    /// The same, of the next generation.
+    pub(super) fn next_generation(&self) -> Result<Self, Refusal> {
+        let generation = self.generation + 1;
+        // A file holds it as TOML's integer.
+        if i64::try_from(generation).is_err() {
+            return Err(Refusal::LastGeneration {
+                generation: self.generation,
+            });
+        }
+        Ok(Self {
+            generation,
+            ..self.clone()
         })
     }
 
@@ -296,6 +358,15 @@ impl LineupDigest {
     #[must_use]
     pub fn of_text(text: &str) -> Self {
         Self(digest(text))
+    }
+}
+
+/// A mistake in what becomes a lineup without a file.
+fn in_a_new_one(what: String) -> LineupError {
+    LineupError {
+        file: "a new lineup".to_owned(),
+        line: 1,
+        what,
     }
 }
 

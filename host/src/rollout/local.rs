@@ -1,5 +1,5 @@
 //! What this host took out by itself. A guard sees one host's traffic, so its abort is
-//! this host's own: it holds until somebody has written another generation.
+//! this host's own: it holds until somebody has decided about that detector anew.
 
 use std::collections::BTreeSet;
 
@@ -32,8 +32,8 @@ pub enum Effect {
 }
 
 impl LocalAborts {
-    /// Takes a revision out of `lineup`. What was taken out of another generation is
-    /// forgotten.
+    /// Takes a revision out of `lineup`. What was taken out of another generation, and not
+    /// carried into this one, is forgotten.
     pub fn take_out(
         &mut self,
         lineup: &Lineup,
@@ -61,6 +61,23 @@ impl LocalAborts {
             self.out.insert((detector.clone(), revision));
         }
         out
+    }
+
+    /// Goes on from one generation to another. What was taken out stays out of every
+    /// detector whose revisions and stages are the same in both, and is forgotten for the
+    /// others: a verb on one detector says nothing of another's canary, and so does a pin.
+    ///
+    /// What belongs to another generation than `from` is forgotten whole.
+    pub fn carry(&mut self, from: &Lineup, to: &Lineup) {
+        let is_of_from = self.generation == from.generation();
+        self.out.retain(|(detector, _)| {
+            let [from, to] = [from, to].map(|lineup| lineup.detectors.get(detector));
+            let same = from.zip(to).is_some_and(|(from, to)| {
+                from.revisions == to.revisions && from.previous == to.previous
+            });
+            is_of_from && same
+        });
+        self.generation = to.generation();
     }
 
     /// Whether a revision was taken out of this very generation.
@@ -94,5 +111,91 @@ impl LocalAborts {
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lineup::tests::digest;
+    use super::*;
+    use crate::rollout::{Share, Verb};
+
+    fn take(lineup: &Lineup, verb: &Verb) -> Lineup {
+        verb.apply(lineup).unwrap().0
+    }
+
+    fn canary(detector: &str, revision: RevisionId, millionths: u32) -> Verb {
+        Verb::Canary {
+            detector: detector.into(),
+            revision,
+            share: Share::from_millionths(millionths).unwrap(),
+        }
+    }
+
+    /// Two detectors, each with 1 live and 2 a canary.
+    fn lineup() -> Lineup {
+        let live = ["a", "b"].map(|id| (DetectorId::from(id), digest(1)));
+        let mut lineup = Lineup::of_live("salt", live).unwrap();
+        for id in ["a", "b"] {
+            let load = Verb::Load {
+                detector: id.into(),
+                revision: digest(2),
+            };
+            lineup = take(&take(&lineup, &load), &canary(id, digest(2), 500_000));
+        }
+        lineup
+    }
+
+    fn out(local: &LocalAborts, lineup: &Lineup) -> [bool; 2] {
+        ["a", "b"].map(|id| local.is_out(lineup, &id.into(), digest(2)))
+    }
+
+    #[test]
+    fn a_verb_on_one_detector_leaves_what_was_taken_out_of_another() {
+        let lineup = lineup();
+        let mut local = LocalAborts::default();
+        for id in ["a", "b"] {
+            assert_eq!(
+                local.take_out(&lineup, &id.into(), digest(2)),
+                Effect::Aborted
+            );
+        }
+        let next = take(&lineup, &canary("a", digest(2), 100_000));
+        assert_eq!(out(&local, &next), [false, false]);
+        local.carry(&lineup, &next);
+        assert_eq!(out(&local, &next), [false, true]);
+        assert_eq!(local.generation(), next.generation());
+        // The next one to be taken out stands beside it.
+        local.take_out(&next, &"a".into(), digest(2));
+        assert_eq!(out(&local, &next), [true, true]);
+    }
+
+    #[test]
+    fn neither_a_pin_nor_a_policy_brings_back_what_was_taken_out() {
+        let lineup = lineup();
+        let mut local = LocalAborts::default();
+        local.take_out(&lineup, &"a".into(), digest(2));
+        let pin = Verb::Pin {
+            detector: "a".into(),
+            revision: digest(1),
+            key: "tenant-7".to_owned(),
+        };
+        let pinned = take(&lineup, &pin);
+        local.carry(&lineup, &pinned);
+        let next = pinned.with_policy(None).unwrap();
+        local.carry(&pinned, &next);
+        assert_eq!(out(&local, &next), [true, false]);
+    }
+
+    #[test]
+    fn what_belongs_to_another_generation_is_not_carried() {
+        let lineup = lineup();
+        let mut local = LocalAborts::default();
+        local.take_out(&lineup, &"a".into(), digest(2));
+        let next = lineup.with_policy(None).unwrap();
+        let last = next.with_policy(None).unwrap();
+        local.carry(&next, &last);
+        assert_eq!(out(&local, &last), [false, false]);
+        assert_eq!(local.iter().count(), 0);
     }
 }

@@ -26,11 +26,11 @@ mod split;
 mod verb;
 
 pub use lineup::{
-    DetectorLineup, End, Lineup, LineupDigest, LineupError, MAX_BYTES, MAX_DETECTORS,
-    MAX_REVISIONS, MAX_WORD_CHARS, PolicyDigest, Stage, Staged,
+    DetectorLineup, End, Lineup, LineupDigest, LineupError, MAX_ALL_PINS, MAX_BYTES, MAX_DETECTORS,
+    MAX_PINS, MAX_REVISIONS, MAX_WORD_CHARS, PolicyDigest, Stage, Staged,
 };
 pub use local::{Effect, LocalAborts};
 pub use moment::Moment;
 pub use share::{Share, ShareError};
 pub use split::{Arm, Assignment, Position};
-pub use verb::{Change, Refusal, Transition, Verb};
+pub use verb::{Change, PinChange, Refusal, Transition, Verb};

@@ -34,7 +34,8 @@ pub enum Arm {
     Live,
     /// A canary.
     Canary,
-    /// Neither: the revision was named, not drawn, and the guard is told nothing.
+    /// Neither: the revision was named, by a pin of the lineup or by the caller, not drawn,
+    /// and the guard is told nothing.
     Pinned,
 }
 
@@ -75,9 +76,23 @@ impl Position {
     }
 }
 
+impl Assignment {
+    fn pinned(revision: RevisionId) -> Self {
+        Self {
+            revision,
+            arm: Arm::Pinned,
+            fallback: None,
+        }
+    }
+}
+
 impl Lineup {
     /// Who answers for `key`, the item's id or what the caller gives in its place; none
-    /// when nobody is live. What this host has taken out by itself does not answer.
+    /// when nobody is live.
+    ///
+    /// What this host has taken out by itself does not answer, unless the key is pinned to
+    /// it: a guard's doubt is about traffic, a pin is somebody's word. For the same reason
+    /// nobody answers in place of a pinned revision that fails.
     #[must_use]
     pub fn assign(
         &self,
@@ -86,6 +101,9 @@ impl Lineup {
         local: &LocalAborts,
     ) -> Option<Assignment> {
         let stages = self.detectors.get(detector)?;
+        if let Some(revision) = stages.pin(key) {
+            return Some(Assignment::pinned(revision));
+        }
         let live = local.live(self, detector)?;
         let position = || Position::of(&self.salt, detector, key);
         let mut canaries = stages.canaries().peekable();
@@ -110,17 +128,13 @@ impl Lineup {
         })
     }
 
-    /// Who answers when the caller names the revision, whatever the rollout says; none
+    /// Who answers when the caller names the revision, whatever rollout and pins say; none
     /// unless it is ready.
     #[must_use]
     pub fn pinned(&self, detector: &DetectorId, revision: RevisionId) -> Option<Assignment> {
         let stages = self.detectors.get(detector)?;
         stages.ready().find(|ready| *ready == revision)?;
-        Some(Assignment {
-            revision,
-            arm: Arm::Pinned,
-            fallback: None,
-        })
+        Some(Assignment::pinned(revision))
     }
 
     /// Who is asked after the answer is decided, less what this host has taken out.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::lineup::word;
 pub use refusal::Refusal;
 
-use super::{DetectorLineup, Lineup, MAX_DETECTORS, Share, Stage, Staged};
+use super::{DetectorLineup, Lineup, MAX_ALL_PINS, MAX_DETECTORS, Share, Stage, Staged};
 use crate::excerpt::{NAME_CHARS, printable};
 use crate::revision::RevisionId;
 use crate::signal::DetectorId;
@@ -42,7 +42,7 @@ pub enum Verb {
     },
     /// A revision that is ready answers for every key that no other canary answers for.
     /// Who was live stays loaded, so that it can be gone back to; who was live before
-    /// that is retired.
+    /// that is retired, or stays loaded while a key is pinned to it.
     ///
     /// With a `control`, who was live keeps that share of keys, so that the new one can be
     /// watched beside it, until the detector is settled.
@@ -54,7 +54,8 @@ pub enum Verb {
     },
     /// The control answers no more, and stays loaded.
     Settle { detector: DetectorId },
-    /// Who was live before answers again, and who is live is retired.
+    /// Who was live before answers again, and who is live is retired, or stays loaded while
+    /// a key is pinned to it: a way back must not wait until pins are gone.
     Rollback { detector: DetectorId },
     /// A shadow or canary is retired: it was found wanting.
     Abort {
@@ -66,6 +67,15 @@ pub enum Verb {
         detector: DetectorId,
         revision: RevisionId,
     },
+    /// A revision that is ready answers for one key, whatever the rollout says, and is not
+    /// retired as long as it does.
+    Pin {
+        detector: DetectorId,
+        revision: RevisionId,
+        key: String,
+    },
+    /// The rollout says again who answers for a key.
+    Unpin { detector: DetectorId, key: String },
 }
 
 /// What a verb changed.
@@ -77,6 +87,20 @@ pub struct Transition {
     pub detector: DetectorId,
     /// Every revision whose stage changed.
     pub changes: Vec<Change>,
+    /// The pin that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<PinChange>,
+}
+
+/// A key that is pinned otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinChange {
+    /// Which.
+    pub key: String,
+    /// Who was named for it.
+    pub from: Option<RevisionId>,
+    /// Who is named for it.
+    pub to: Option<RevisionId>,
 }
 
 /// A revision that came to another stage.
@@ -102,7 +126,9 @@ impl Verb {
             | Self::Settle { detector }
             | Self::Rollback { detector }
             | Self::Abort { detector, .. }
-            | Self::Retire { detector, .. } => detector,
+            | Self::Retire { detector, .. }
+            | Self::Pin { detector, .. }
+            | Self::Unpin { detector, .. } => detector,
         }
     }
 
@@ -112,15 +138,7 @@ impl Verb {
     ///
     /// What stands in the way, and how to go on. `lineup` is what it was in any case.
     pub fn apply(&self, lineup: &Lineup) -> Result<(Lineup, Transition), Refusal> {
-        let mut next = lineup.clone();
-        // A file holds it as TOML's integer.
-        let generation = lineup.generation + 1;
-        if i64::try_from(generation).is_err() {
-            return Err(Refusal::LastGeneration {
-                generation: lineup.generation,
-            });
-        }
-        next.generation = generation;
+        let mut next = lineup.next_generation()?;
         let id = self.detector();
         let name = printable(id.as_str(), NAME_CHARS);
         let before = lineup.detectors.get(id).cloned();
@@ -141,14 +159,29 @@ impl Verb {
             detector: after,
         };
         step.take(self)?;
-        let changes = changes(&before.unwrap_or_default(), &step.detector);
-        next.detectors.insert(id.clone(), step.detector);
+        let before = before.unwrap_or_default();
         let transition = Transition {
-            generation,
+            generation: next.generation,
             detector: id.clone(),
-            changes,
+            changes: changes(&before, &step.detector),
+            pin: self.pin_change(&before, &step.detector),
         };
+        next.detectors.insert(id.clone(), step.detector);
+        if next.n_pins() > MAX_ALL_PINS {
+            return Err(Refusal::TooManyPinsInAll);
+        }
         Ok((next, transition))
+    }
+
+    fn pin_change(&self, before: &DetectorLineup, after: &DetectorLineup) -> Option<PinChange> {
+        let (Self::Pin { key, .. } | Self::Unpin { key, .. }) = self else {
+            return None;
+        };
+        Some(PinChange {
+            key: key.clone(),
+            from: before.pin(key),
+            to: after.pin(key),
+        })
     }
 }
 
@@ -187,7 +220,18 @@ impl fmt::Display for Transition {
                 write!(f, " {share}")?;
             }
         }
-        Ok(())
+        self.pin.as_ref().map_or(Ok(()), |pin| write!(f, " {pin}"))
+    }
+}
+
+impl fmt::Display for PinChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = printable(&self.key, NAME_CHARS);
+        let word = |revision: Option<RevisionId>| match revision {
+            Some(revision) => revision.short(),
+            None => "nobody".to_owned(),
+        };
+        write!(f, "pin `{key}` {} → {}", word(self.from), word(self.to))
     }
 }
 

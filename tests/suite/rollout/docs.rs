@@ -3,7 +3,7 @@
 use std::fs;
 
 use trommel::rollout::guard::GuardSettings;
-use trommel::rollout::{Lineup, LocalAborts};
+use trommel::rollout::{Arm, Lineup, LocalAborts};
 use trommel_tests::workspace;
 
 fn docs() -> String {
@@ -19,8 +19,11 @@ fn the_lineup_in_the_docs_reads_and_answers() {
     assert_eq!((lineup.generation(), lineup.detectors().count()), (7, 2));
     let spam = lineup.detector("spam-text").unwrap();
     assert!(spam.previous().is_some() && spam.canaries().count() == 2);
-    let answers = lineup.assign(&"image-quality".into(), "item", &LocalAborts::default());
+    let none = LocalAborts::default();
+    let answers = lineup.assign(&"image-quality".into(), "item", &none);
     assert!(answers.is_some());
+    let pinned = lineup.assign(&"spam-text".into(), "tenant-7", &none);
+    assert_eq!(pinned.map(|pinned| pinned.arm), Some(Arm::Pinned));
 }
 
 #[test]

@@ -379,7 +379,7 @@ fn a_folder_that_others_have_changed_is_refused_and_left_as_it_is() {
         fs::write(folder.join(LINEUP), vec![b'#'; rollout::MAX_BYTES + 1]).unwrap();
     });
     assert!(
-        long.contains("has more than 1048576 bytes; move it away"),
+        long.contains("has more than 2097152 bytes; move it away"),
         "{long}"
     );
 }

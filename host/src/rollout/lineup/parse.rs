@@ -8,10 +8,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    DetectorLineup, End, Lineup, LineupError, MAX_BYTES, MAX_DETECTORS, MAX_REVISIONS,
-    MAX_WORD_CHARS, Stage, Staged,
+    DetectorLineup, End, Lineup, LineupError, MAX_ALL_PINS, MAX_BYTES, MAX_DETECTORS, MAX_PINS,
+    MAX_REVISIONS, MAX_WORD_CHARS, Stage, Staged,
 };
 use crate::excerpt::{NAME_CHARS, printable};
+use crate::revision::RevisionId;
 use crate::rollout::Share;
 use crate::signal::DetectorId;
 use crate::toml_text::{Lines, long_key};
@@ -33,6 +34,15 @@ struct RawDetector {
     previous: Option<Spanned<String>>,
     #[serde(default)]
     revision: Vec<Spanned<RawRevision>>,
+    #[serde(default)]
+    pin: Vec<Spanned<RawPin>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPin {
+    key: Spanned<String>,
+    revision: Spanned<String>,
 }
 
 /// The keys of all stages: told apart by hand, for a tagged enum would lose the lines.
@@ -102,9 +112,15 @@ fn detectors(
         return Err((above.span().start, what));
     }
     let mut detectors = BTreeMap::new();
+    let mut n_pins = 0;
     for raw in raw {
         let raw = raw.into_inner();
         let at = raw.id.span().start;
+        n_pins += raw.pin.len();
+        if n_pins > MAX_ALL_PINS {
+            let what = format!("more than {MAX_ALL_PINS} pins up to this detector; remove some");
+            return Err((at, what));
+        }
         word("`id`", raw.id.as_ref()).map_err(|what| (at, what))?;
         let id = DetectorId::from(raw.id.as_ref().as_str());
         let shown = printable(id.as_str(), NAME_CHARS);
@@ -142,7 +158,43 @@ fn detector(raw: RawDetector) -> Result<DetectorLineup, Mistake> {
         check_previous(&detector).map_err(|what| (at, what))?;
     }
     check_canaries(&detector).map_err(|what| (raw.id.span().start, what))?;
+    pins(&mut detector, raw.pin)?;
     Ok(detector)
+}
+
+/// Each pin names a revision that could answer, as long as the pin is there.
+fn pins(detector: &mut DetectorLineup, raw: Vec<Spanned<RawPin>>) -> Result<(), Mistake> {
+    if let Some(above) = raw.get(MAX_PINS) {
+        let what = format!("{} pins, more than {MAX_PINS}; remove some", raw.len());
+        return Err((above.span().start, what));
+    }
+    for raw in raw {
+        let RawPin { key, revision: raw } = raw.into_inner();
+        word("`key`", key.as_ref()).map_err(|what| (key.span().start, what))?;
+        let revision: RevisionId = digest("`revision`", &raw)?;
+        let (shown, short) = (printable(key.as_ref(), NAME_CHARS), revision.short());
+        match detector.stage(revision) {
+            None => {
+                let what = format!(
+                    "pin `{shown}` names {short}, which is no revision here; add it with `stage = \"loaded\"`, or remove the pin"
+                );
+                return Err((raw.span().start, what));
+            }
+            Some(Stage::Retired) => {
+                let what = format!(
+                    "pin `{shown}` names {short}, which is retired and could not answer; make it `loaded`, or remove the pin"
+                );
+                return Err((raw.span().start, what));
+            }
+            Some(_) => {}
+        }
+        let at = key.span().start;
+        if detector.pins.insert(key.into_inner(), revision).is_some() {
+            let what = format!("key `{shown}` is pinned twice; keep one");
+            return Err((at, what));
+        }
+    }
+    Ok(())
 }
 
 fn stage(raw: &RawRevision, at: usize) -> Result<Stage, Mistake> {

@@ -9,7 +9,7 @@ pub(in crate::rollout) fn digest(byte: u8) -> RevisionId {
 }
 
 /// A lineup of one detector; each line of `revisions` is a table's keys, `N` a digest.
-fn file(detector: &str, revisions: &[&str]) -> String {
+pub(super) fn file(detector: &str, revisions: &[&str]) -> String {
     let mut text =
         format!("generation = 3\nsalt = \"s\"\n[[detector]]\nid = \"spam-text\"\n{detector}\n");
     for (at, keys) in (1..).zip(revisions) {
@@ -21,7 +21,7 @@ fn file(detector: &str, revisions: &[&str]) -> String {
     text
 }
 
-fn refused(text: &str) -> String {
+pub(super) fn refused(text: &str) -> String {
     Lineup::parse("l.toml", text).expect_err(text).to_string()
 }
 
@@ -188,7 +188,7 @@ fn a_mistake_is_refused_with_its_line_and_the_way_out() {
 #[test]
 fn a_lineup_is_bounded_in_every_direction() {
     let too_long = format!("#{}", "x".repeat(MAX_BYTES));
-    assert!(refused(&too_long).contains("more than 1048576; shorten it"));
+    assert!(refused(&too_long).contains("more than 2097152; shorten it"));
     let revisions = vec!["stage = \"retired\""; MAX_REVISIONS + 1];
     Lineup::parse("l.toml", &file("", &revisions[1..])).unwrap();
     assert!(refused(&file("", &revisions)).contains("17 revisions, more than 16"));
@@ -205,6 +205,46 @@ fn a_lineup_is_bounded_in_every_direction() {
 }
 
 #[test]
+fn the_first_lineup_of_a_host_has_its_detectors_live() {
+    let live = [("b", 2), ("a", 1)].map(|(id, byte)| (DetectorId::from(id), digest(byte)));
+    let lineup = Lineup::of_live("s", live.clone()).unwrap();
+    assert_eq!(lineup.generation(), 1);
+    for (id, revision) in &live {
+        let detector = lineup.detector(id.as_str()).unwrap();
+        assert_eq!(detector.live(), Some(*revision));
+    }
+    assert_eq!(Lineup::parse("l.toml", &lineup.text()), Ok(lineup));
+
+    let said =
+        |live: Vec<(DetectorId, RevisionId)>| Lineup::of_live("s", live).unwrap_err().to_string();
+    let [one, _] = &live;
+    assert_eq!(
+        said(vec![one.clone(), one.clone()]),
+        "a new lineup:1: detector `b` is here twice; leave one out"
+    );
+    assert!(said(vec![("a\n".into(), digest(1))]).contains("holds a control character"));
+    let many = |n| (0..n).map(|n| (format!("d{n}").as_str().into(), digest(1)));
+    Lineup::of_live("s", many(MAX_DETECTORS)).unwrap();
+    assert!(said(many(MAX_DETECTORS + 1).collect()).contains("more than 256 detectors"));
+    assert!(Lineup::of_live("", []).is_err());
+}
+
+#[test]
+fn another_policy_is_another_generation() {
+    let text = file("", &["stage = \"live\""]);
+    let lineup = Lineup::parse("l.toml", &text).unwrap();
+    let policy = PolicyDigest::of_text("rule = []");
+    let next = lineup.with_policy(Some(policy)).unwrap();
+    assert_eq!((next.generation(), next.policy()), (4, Some(policy)));
+    assert_eq!(next.detectors, lineup.detectors);
+    assert_eq!(next.with_policy(None).unwrap().policy(), None);
+    let last = text.replace("generation = 3", &format!("generation = {}", i64::MAX));
+    let last = Lineup::parse("l.toml", &last).unwrap();
+    let refused = last.with_policy(None).unwrap_err().to_string();
+    assert!(refused.contains("is the last there is"), "{refused}");
+}
+
+#[test]
 fn a_message_repeats_what_a_file_says_on_one_line_only() {
     let error = refused("\"a\\n\\u001b[2J\" = 1\ngeneration = 1\nsalt = 's'");
     assert!(!error.contains(['\n', '\u{1b}']), "{error:?}");
@@ -214,7 +254,7 @@ proptest! {
     /// It comes from whoever reaches the admin API.
     #[test]
     fn no_text_makes_the_reader_panic(
-        text in r#"([\[\]{}=.,"'\\# \n]|é|generation|salt|detector|revision|id|stage|share|end|previous|'live'|'canary'|0\.5|-1|nan|9{30}|sha256:){0,60}"#,
+        text in r#"([\[\]{}=.,"'\\# \n]|é|generation|salt|detector|revision|id|stage|share|end|previous|pin|key|'live'|'canary'|0\.5|-1|nan|9{30}|sha256:){0,60}"#,
     ) {
         if let Err(error) = Lineup::parse("l.toml", &text) {
             prop_assert!((1..=text.lines().count() + 1).contains(&error.line), "{error}");
@@ -228,7 +268,8 @@ proptest! {
         n_removed in 0_usize..12,
         inserted in r#"[\[\]{}=."' \n0-9a-z]{0,6}"#,
     ) {
-        let whole = file("", &["stage = \"live\"", "stage = \"canary\"\nshare = 0.05"]);
+        let pin = format!("share = 0.05\n[[detector.pin]]\nkey = 'a'\nrevision = '{}'", digest(1));
+        let whole = file("", &["stage = \"live\"", &format!("stage = \"canary\"\n{pin}")]);
         let at = at.index(whole.len());
         let end = (at + n_removed).min(whole.len());
         let text = [&whole[..at], &inserted, &whole[end..]].concat();

@@ -15,8 +15,17 @@ pub(super) fn of(lineup: &Lineup) -> String {
         text.push_str("\n[[detector]]\n");
         line(&mut text, "id", quoted(id.as_str()));
         revisions(&mut text, detector);
+        pins(&mut text, detector);
     }
     text
+}
+
+fn pins(text: &mut String, detector: &DetectorLineup) {
+    for (key, revision) in detector.pins() {
+        text.push_str("\n[[detector.pin]]\n");
+        line(text, "key", quoted(key));
+        line(text, "revision", quoted(&revision.to_string()));
+    }
 }
 
 fn revisions(text: &mut String, detector: &DetectorLineup) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::lineup::tests::digest;
 use super::*;
-use crate::rollout::Effect;
+use crate::rollout::{Effect, Verb};
 
 fn spam() -> DetectorId {
     "spam-text".into()
@@ -197,7 +197,64 @@ fn a_pin_names_any_revision_that_is_ready_and_belongs_to_no_arm() {
     );
 }
 
+/// The lineup with its key pinned to `byte`.
+fn pinned(lineup: &Lineup, key: &str, byte: u8) -> Lineup {
+    let pin = Verb::Pin {
+        detector: spam(),
+        revision: digest(byte),
+        key: key.to_owned(),
+    };
+    pin.apply(lineup).unwrap().0
+}
+
+#[test]
+fn a_pin_of_the_lineup_holds_though_this_host_took_the_revision_out() {
+    let lineup = pinned(&lineup(Share::WHOLE, Share::NONE), "tenant-7", 2);
+    let mut local = LocalAborts::default();
+    local.take_out(&lineup, &spam(), digest(2));
+    let assignment = |key| lineup.assign(&spam(), key, &local).unwrap();
+    assert_eq!(
+        assignment("tenant-7"),
+        Assignment {
+            revision: digest(2),
+            arm: Arm::Pinned,
+            fallback: None
+        }
+    );
+    assert_eq!(assignment("tenant-8").revision, digest(1));
+}
+
+#[test]
+fn a_pin_answers_where_nobody_is_live() {
+    let lineup = Lineup::new("salt").unwrap();
+    let load = Verb::Load {
+        detector: spam(),
+        revision: digest(1),
+    };
+    let lineup = pinned(&load.apply(&lineup).unwrap().0, "tenant-7", 1);
+    let none = LocalAborts::default();
+    assert_eq!(who(&lineup, "tenant-7", &none), 1);
+    assert_eq!(lineup.assign(&spam(), "tenant-8", &none), None);
+}
+
 proptest! {
+    #[test]
+    fn a_pin_moves_its_own_key_and_no_other(
+        shares in (0_u32..=500_000, 0_u32..=500_000),
+        byte in 1_u8..=4,
+        key in "[a-z]{1,20}",
+        other in ".{0,20}",
+    ) {
+        let none = LocalAborts::default();
+        let before = lineup(share(shares.0), share(shares.1));
+        let after = pinned(&before, &key, byte);
+        let assignment = after.assign(&spam(), &key, &none).unwrap();
+        prop_assert_eq!((assignment.revision, assignment.arm), (digest(byte), Arm::Pinned));
+        if other != key {
+            prop_assert_eq!(after.assign(&spam(), &other, &none), before.assign(&spam(), &other, &none));
+        }
+    }
+
     #[test]
     fn a_growing_canary_keeps_every_key_and_takes_only_from_the_live_revision(
         shares in (0_u32..=500_000, 0_u32..=500_000),

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::rollout::{MAX_DETECTORS, MAX_REVISIONS, Share};
+use crate::rollout::{MAX_ALL_PINS, MAX_DETECTORS, MAX_PINS, MAX_REVISIONS, Share};
 
 /// Why a verb was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -62,6 +62,30 @@ pub enum Refusal {
     TooManyDetectors,
     #[error("{what}")]
     DetectorName { what: String },
+    #[error(
+        "revision {revision} of `{detector}` is pinned for {keys}; unpin first; meanwhile a canary can be made a shadow"
+    )]
+    Pinned {
+        detector: String,
+        revision: String,
+        keys: String,
+    },
+    #[error(
+        "`{key}` is pinned to revision {revision} of `{detector}` already; there is nothing to do"
+    )]
+    PinnedAlready {
+        detector: String,
+        revision: String,
+        key: String,
+    },
+    #[error("`{key}` is not pinned to a revision of `{detector}`; there is nothing to do")]
+    NotPinned { detector: String, key: String },
+    #[error("{what}")]
+    PinKey { what: String },
+    #[error("`{detector}` has {MAX_PINS} pins; unpin one first")]
+    TooManyPins { detector: String },
+    #[error("the lineup has {MAX_ALL_PINS} pins; unpin one first")]
+    TooManyPinsInAll,
     #[error("generation {generation} is the last there is; write a lineup that begins anew")]
     LastGeneration { generation: u64 },
 }

@@ -1,8 +1,9 @@
 //! One detector's step: what each verb asks for, and what it does to the stages.
 
-use super::{Refusal, Verb};
+use super::{Refusal, Verb, word};
+use crate::excerpt::{NAME_CHARS, printable};
 use crate::revision::RevisionId;
-use crate::rollout::{DetectorLineup, End, MAX_REVISIONS, Share, Stage, Staged};
+use crate::rollout::{DetectorLineup, End, MAX_PINS, MAX_REVISIONS, Share, Stage, Staged};
 
 /// One detector's part while a verb changes it.
 pub(super) struct Step {
@@ -26,6 +27,8 @@ impl Step {
             Verb::Rollback { .. } => self.rollback(),
             Verb::Abort { revision, .. } => self.abort(*revision),
             Verb::Retire { revision, .. } => self.retire(*revision),
+            Verb::Pin { revision, key, .. } => self.pin(*revision, key),
+            Verb::Unpin { key, .. } => self.unpin(key),
         }
     }
 
@@ -117,7 +120,7 @@ impl Step {
             self.set(live, stays);
             let is_idle = |older: &RevisionId| self.detector.stage(*older) == Some(Stage::Loaded);
             if let Some(older) = older.filter(|older| *older != revision).filter(is_idle) {
-                self.set(older, Stage::Retired);
+                self.leave(older);
             }
         } else {
             self.detector.previous = None;
@@ -149,7 +152,7 @@ impl Step {
             .ok_or_else(|| Refusal::NoPrevious {
                 detector: self.name.clone(),
             })?;
-        self.set(live, Stage::Retired);
+        self.leave(live);
         self.set(previous, Stage::Live);
         Ok(())
     }
@@ -161,10 +164,7 @@ impl Step {
                 detector: self.name.clone(),
                 revision: revision.short(),
             }),
-            Stage::Shadow | Stage::Canary { .. } => {
-                self.put_away(revision);
-                Ok(())
-            }
+            Stage::Shadow | Stage::Canary { .. } => self.put_away(revision),
         }
     }
 
@@ -176,11 +176,36 @@ impl Step {
                 revision: revision.short(),
                 stage: stage.to_string(),
             }),
-            Stage::Loaded | Stage::Retired => {
-                self.put_away(revision);
-                Ok(())
-            }
+            Stage::Loaded | Stage::Retired => self.put_away(revision),
         }
+    }
+
+    fn pin(&mut self, revision: RevisionId, key: &str) -> Result<(), Refusal> {
+        word("a pin's key", key).map_err(|what| Refusal::PinKey { what })?;
+        self.ready(revision)?;
+        let pinned = self.detector.pin(key);
+        if pinned == Some(revision) {
+            return Err(Refusal::PinnedAlready {
+                detector: self.name.clone(),
+                revision: revision.short(),
+                key: printable(key, NAME_CHARS),
+            });
+        }
+        if pinned.is_none() && self.detector.pins.len() == MAX_PINS {
+            return Err(Refusal::TooManyPins {
+                detector: self.name.clone(),
+            });
+        }
+        self.detector.pins.insert(key.to_owned(), revision);
+        Ok(())
+    }
+
+    fn unpin(&mut self, key: &str) -> Result<(), Refusal> {
+        let unpinned = self.detector.pins.remove(key);
+        unpinned.map(|_| ()).ok_or_else(|| Refusal::NotPinned {
+            detector: self.name.clone(),
+            key: printable(key, NAME_CHARS),
+        })
     }
 
     /// The stage of a revision that could answer at once.
@@ -206,13 +231,32 @@ impl Step {
         })
     }
 
-    /// Retires a revision that nobody can go back to from now on.
-    fn put_away(&mut self, revision: RevisionId) {
+    /// Retires a revision that nobody can go back to from now on, unless a key is pinned to
+    /// it.
+    fn put_away(&mut self, revision: RevisionId) -> Result<(), Refusal> {
+        if let Some(keys) = self.detector.pins_in_words(revision) {
+            return Err(Refusal::Pinned {
+                detector: self.name.clone(),
+                revision: revision.short(),
+                keys,
+            });
+        }
         self.set(revision, Stage::Retired);
         self.detector.previous = self
             .detector
             .previous
             .filter(|previous| *previous != revision);
+        Ok(())
+    }
+
+    /// Retires a revision that another has taken the place of. While a key is pinned to it,
+    /// it stays loaded instead: what is promoted or rolled back does not wait for pins.
+    fn leave(&mut self, revision: RevisionId) {
+        let stage = match self.detector.is_pinned(revision) {
+            true => Stage::Loaded,
+            false => Stage::Retired,
+        };
+        self.set(revision, stage);
     }
 
     fn set(&mut self, revision: RevisionId, stage: Stage) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::lineup::tests::digest;
 use super::*;
-use crate::rollout::{End, MAX_REVISIONS};
+use crate::rollout::{End, MAX_PINS, MAX_REVISIONS};
 
 fn spam() -> DetectorId {
     "spam-text".into()
@@ -41,7 +41,20 @@ fn verb(word: &str, byte: u8) -> Verb {
         "rollback" => Verb::Rollback { detector },
         "abort" => Verb::Abort { detector, revision },
         "retire" => Verb::Retire { detector, revision },
+        "pin" => pin("tenant-7", byte),
+        "unpin" => Verb::Unpin {
+            detector,
+            key: "tenant-7".to_owned(),
+        },
         _ => panic!("{word}"),
+    }
+}
+
+fn pin(key: &str, byte: u8) -> Verb {
+    Verb::Pin {
+        detector: spam(),
+        revision: digest(byte),
+        key: key.to_owned(),
     }
 }
 
@@ -241,6 +254,141 @@ fn a_verb_that_does_not_fit_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn a_pinned_revision_is_not_retired_and_leaves_its_place_all_the_same() {
+    let pinned = [&CANARY[..], &[("pin", 1), ("promote", 2)]].concat();
+    assert_eq!(stages(&after(&pinned)), "1 loaded, 2 live < 1");
+    // Nobody can go back to it any more, and still it answers for its pin.
+    let passed = [&pinned[..], &[("load", 3), ("promote", 3)]].concat();
+    assert_eq!(stages(&after(&passed)), "1 loaded, 2 loaded, 3 live < 2");
+    let said = refused(&passed, "retire", 1);
+    assert_eq!(
+        said,
+        "revision 010101010101 of `spam-text` is pinned for `tenant-7`; unpin first; meanwhile a canary can be made a shadow"
+    );
+    let unpinned = [&passed[..], &[("unpin", 0), ("retire", 1)]].concat();
+    assert_eq!(stages(&after(&unpinned)), "2 loaded, 3 live, 1 retired < 2");
+    // A way back does not wait for pins.
+    let back = [&CANARY[..], &[("promote", 2), ("pin", 2), ("rollback", 0)]].concat();
+    let lineup = after(&back);
+    assert_eq!(stages(&lineup), "1 live, 2 loaded");
+    let pin = lineup.detector("spam-text").unwrap().pin("tenant-7");
+    assert_eq!(pin, Some(digest(2)));
+}
+
+#[test]
+fn a_pinned_canary_is_aborted_once_it_is_unpinned() {
+    let pinned = [&CANARY[..], &[("pin", 2)]].concat();
+    assert!(refused(&pinned, "abort", 2).contains("is pinned for `tenant-7`; unpin first"));
+    let shadowed = [&pinned[..], &[("shadow", 2)]].concat();
+    assert_eq!(stages(&after(&shadowed)), "1 live, 2 shadow");
+    let aborted = [&pinned[..], &[("unpin", 0), ("abort", 2)]].concat();
+    assert_eq!(stages(&after(&aborted)), "1 live, 2 retired");
+    let (lineup, _) = pin("other", 2).apply(&after(&pinned)).unwrap();
+    let refusal = verb("abort", 2).apply(&lineup).unwrap_err().to_string();
+    assert!(
+        refusal.contains("for `other` and 1 more; unpin"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn a_pin_moves_and_a_transition_says_so() {
+    let lineup = after(&[&CANARY[..], &[("pin", 2)]].concat());
+    let (moved, transition) = verb("pin", 1).apply(&lineup).unwrap();
+    assert_eq!(
+        transition.to_string(),
+        "generation 8: `spam-text` pin `tenant-7` 020202020202 → 010101010101"
+    );
+    assert_eq!(moved.detector("spam-text").unwrap().pins().count(), 1);
+    let (_, transition) = verb("unpin", 0).apply(&moved).unwrap();
+    assert_eq!(
+        transition.to_string(),
+        "generation 9: `spam-text` pin `tenant-7` 010101010101 → nobody"
+    );
+    let json = serde_json::json!({
+        "verb": "pin", "detector": "spam-text", "revision": digest(1), "key": "tenant-7",
+    });
+    assert_eq!(
+        serde_json::from_value::<Verb>(json).unwrap(),
+        verb("pin", 1)
+    );
+}
+
+#[test]
+fn a_pin_that_does_not_fit_is_refused_with_the_way_out() {
+    let pinned = [&LIVE[..], &[("pin", 1)]].concat();
+    for (said, expected) in [
+        (
+            refused(&LIVE, "pin", 2),
+            "has no revision 020202020202; load it first",
+        ),
+        (
+            refused(&[&CANARY[..], &[("abort", 2)]].concat(), "pin", 2),
+            "is retired; load it first",
+        ),
+        (
+            refused(&pinned, "pin", 1),
+            "of `spam-text` already; there is nothing to do",
+        ),
+        (
+            refused(&LIVE, "unpin", 0),
+            "`tenant-7` is not pinned to a revision of `spam-text`",
+        ),
+        (
+            refused(&[], "pin", 1),
+            "the lineup has no detector `spam-text`",
+        ),
+    ] {
+        assert!(said.contains(expected), "{said}\n  is not {expected}");
+    }
+    let refusal = pin("\u{7f}x", 1).apply(&after(&LIVE)).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "a pin's key holds a control character; write a word"
+    );
+    let full = (0..MAX_PINS).fold(after(&LIVE), |lineup, n| {
+        pin(&n.to_string(), 1).apply(&lineup).unwrap().0
+    });
+    let refusal = pin("one more", 1).apply(&full).unwrap_err().to_string();
+    assert_eq!(refusal, "`spam-text` has 256 pins; unpin one first");
+    // One that is there may still move.
+    let (full, _) = verb("load", 2).apply(&full).unwrap();
+    pin("0", 2).apply(&full).unwrap();
+}
+
+#[test]
+fn a_lineup_with_1024_pins_takes_none_more() {
+    let mut lineup = Lineup::new("salt").unwrap();
+    let take = |lineup: &mut Lineup, verb: Verb| verb.apply(lineup).map(|(next, _)| *lineup = next);
+    for name in ["a", "b", "c", "d", "e"] {
+        let (detector, revision) = (DetectorId::from(name), digest(1));
+        let load = Verb::Load {
+            detector: detector.clone(),
+            revision,
+        };
+        take(&mut lineup, load).unwrap();
+        for key in 0..MAX_PINS {
+            let (detector, key) = (detector.clone(), key.to_string());
+            let taken = take(
+                &mut lineup,
+                Verb::Pin {
+                    detector,
+                    revision,
+                    key,
+                },
+            );
+            if name == "e" {
+                let refusal = taken.unwrap_err().to_string();
+                assert_eq!(refusal, "the lineup has 1024 pins; unpin one first");
+                return;
+            }
+            taken.unwrap();
+        }
+    }
+    panic!("a fifth detector has pins");
+}
+
+#[test]
 fn loading_forgets_who_is_retired_for_longest_and_no_one_else() {
     let mut steps = LIVE.to_vec();
     for byte in 2..=16 {
@@ -283,11 +431,11 @@ proptest! {
     /// change nothing, and a live revision is only ever followed by another.
     #[test]
     fn every_lineup_that_verbs_make_is_one_that_a_file_may_hold(
-        steps in prop::collection::vec((0_usize..10, 1_u8..6), 0..60),
+        steps in prop::collection::vec((0_usize..13, 1_u8..6), 0..60),
     ) {
         let words = [
             "load", "shadow", "canary", "grow", "promote", "rollback", "abort", "retire", "control",
-            "settle",
+            "settle", "pin", "unpin", "pin",
         ];
         let mut lineup = Lineup::new("salt").unwrap();
         for (word, byte) in steps {
@@ -295,7 +443,13 @@ proptest! {
             let Ok((next, transition)) = step.apply(&lineup) else { continue };
             prop_assert_eq!(Lineup::parse("l.toml", &next.text()), Ok(next.clone()), "{}", next.text());
             prop_assert_eq!(next.generation(), lineup.generation() + 1);
-            prop_assert!(!transition.changes.is_empty());
+            prop_assert!(!transition.changes.is_empty() || transition.pin.is_some());
+            let pins = |lineup: &Lineup| {
+                let pins = lineup.detector("spam-text").map(|spam| spam.pins.clone());
+                pins.unwrap_or_default()
+            };
+            // Only whoever says so moves a pin.
+            prop_assert!(pins(&next) == pins(&lineup) || transition.pin.is_some());
             let live = |lineup: &Lineup| lineup.detector("spam-text").and_then(DetectorLineup::live);
             prop_assert!(live(&lineup).is_none() || live(&next).is_some());
             let json = serde_json::to_string(&(&step, &transition)).unwrap();
