@@ -35,6 +35,17 @@ pub enum Attribute {
     Text(String),
 }
 
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Integer(integer) => integer.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
 /// One thing to judge: a post, a Pin, an ad, a message, an image alone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Item {

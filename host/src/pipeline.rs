@@ -4,12 +4,19 @@
 //! never exits the process; its futures run on the caller's tokio runtime.
 //! Which detectors answer is decided before an item comes, never by an item.
 
+mod ask;
 mod build;
 mod device;
 mod judgement;
+mod keeper;
+mod serving;
+mod shadows;
+mod status;
+mod steps;
+mod verify;
+mod watch;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -17,17 +24,30 @@ use futures_util::future::join_all;
 
 pub use build::{BuildError, HostBuilder};
 pub use device::{DeviceChoice, NoDevice};
-pub use judgement::{Degraded, Judgement, Lineup, Timings, Unjudged};
+pub use judgement::{Called, Degraded, Judgement, Lineup, Timings, Unjudged};
+pub use status::{
+    DetectorStatus, GuardStatus, RevisionStatus, RolloutStatus, ShadowStatus, StageStatus,
+};
+pub use steps::{LoadedRevision, StepError};
 
-use crate::calibrator::Calibrator;
-use crate::engine::{Call, Engine, Exhibit, Findings, LogLine, RawSignal, now};
-use crate::excerpt::printable;
+use crate::engine::{Detector, Engine, Exhibit, now};
 use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
-use crate::policy::{DetectorState, Facts, Policy, PolicyError};
-use crate::registry::Loaded;
-use crate::signal::{DetectorId, Signal};
+use crate::policy::{DetectorState, Facts, Policy, Verdict};
+use crate::registry::{CompileCache, Trust};
+use crate::revision::RevisionId;
+use crate::rollout::guard::{Answer, GuardSettings, Observation, Outcome};
+use crate::rollout::journal::Event;
+use crate::rollout::quarantine::QuarantineSettings;
+use crate::rollout::shadow::Comparison;
+use crate::signal::DetectorId;
+use ask::{Asked, ask};
+use judgement::Report;
+use keeper::Keeper;
+use serving::{Ask, Revision, Serving, locked, moment};
+use shadows::{Job, Shadows};
 
-/// Loaded detectors, a policy, and the bounds that both are held to.
+/// Loaded detectors, a policy, the lineup that says who answers, and the bounds that all
+/// are held to.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,11 +62,50 @@ use crate::signal::{DetectorId, Signal};
 /// ```
 #[derive(Debug)]
 pub struct Host {
-    engine: Engine,
-    detectors: Vec<Loaded>,
-    policy: ArcSwap<Policy>,
+    engine: Arc<Engine>,
+    cache: CompileCache,
+    trust: Trust,
+    serving: ArcSwap<Serving>,
+    /// Held by whoever takes a step, so that steps come one after another.
+    steps: tokio::sync::Mutex<()>,
+    loading: tokio::sync::Mutex<()>,
+    keeper: Arc<Keeper>,
+    shadows: Shadows,
+    policy_comparison: Arc<Mutex<Option<Comparison>>>,
+    guard: GuardSettings,
+    quarantine: QuarantineSettings,
+    slice: Option<String>,
     bounds: ItemBounds,
     deadline: Duration,
+}
+
+/// What a caller says of one check beside the item.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CheckOptions {
+    /// When the verdict must be there; at the latest by the host's own deadline.
+    pub by: Option<Instant>,
+    /// What revisions are drawn by in the item's stead: one key has one revision. The
+    /// item's id without it.
+    pub key: Option<String>,
+    /// Revisions that answer whatever the lineup says, if they are ready.
+    pub pins: Vec<(DetectorId, RevisionId)>,
+}
+
+/// Why an item was not judged. The caller is to blame.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// It is no item that can be judged.
+    #[error(transparent)]
+    Item(#[from] IntakeError),
+    /// A pin to what is not ready.
+    #[error("revision {revision} of `{}` is not ready here; pin one that is, or none", crate::excerpt::printable(detector.as_str(), crate::excerpt::NAME_CHARS))]
+    Pin {
+        /// Whose.
+        detector: DetectorId,
+        /// Which.
+        revision: RevisionId,
+    },
 }
 
 impl Host {
@@ -61,49 +120,95 @@ impl Host {
     /// gives no signal, stands in [`Judgement::degraded`], and the policy says
     /// what that means. Needs a tokio runtime with time enabled.
     pub async fn check(&self, item: &Arc<Item>) -> Result<Judgement, IntakeError> {
-        self.check_by(item, now() + self.deadline).await
+        self.judge(item, &CheckOptions::default()).await
     }
 
     /// Judges one item by `by`, or within the host's own deadline when that
     /// comes sooner. What has not answered by then is degraded.
     pub async fn check_by(&self, item: &Arc<Item>, by: Instant) -> Result<Judgement, IntakeError> {
+        let options = CheckOptions {
+            by: Some(by),
+            ..CheckOptions::default()
+        };
+        self.judge(item, &options).await
+    }
+
+    /// Judges one item as its caller wants it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the item, and a pin to a revision that is not ready.
+    pub async fn check_with(
+        &self,
+        item: &Arc<Item>,
+        options: &CheckOptions,
+    ) -> Result<Judgement, CheckError> {
+        let serving = self.serving.load();
+        for (detector, revision) in &options.pins {
+            let serves = serving.serves(detector);
+            if serves.is_none_or(|serves| serves.revision(*revision).is_none()) {
+                return Err(CheckError::Pin {
+                    detector: detector.clone(),
+                    revision: *revision,
+                });
+            }
+        }
+        drop(serving);
+        Ok(self.judge(item, options).await?)
+    }
+
+    async fn judge(
+        &self,
+        item: &Arc<Item>,
+        options: &CheckOptions,
+    ) -> Result<Judgement, IntakeError> {
         let start = now();
         item.check(&self.bounds)?;
-        let by = by.min(start + self.deadline);
-        let asked: Vec<&Loaded> = self
-            .detectors
+        let end = start + self.deadline;
+        let by = options.by.map_or(end, |by| by.min(end));
+        let serving = self.serving.load_full();
+        let key = options.key.as_deref().unwrap_or(&item.id);
+        let assigned: Vec<Ask<'_>> = serving.assigned(key, &options.pins).collect();
+        let asks: Vec<&Ask<'_>> = assigned
             .iter()
-            .filter(|loaded| asks(loaded, item))
+            .filter(|ask| ask.revision.reads(item))
             .collect();
-        let exhibit = Arc::new(self.exhibit(item, &asked, by).await?);
-        let calls = join_all(
-            asked
-                .iter()
-                .map(|loaded| self.engine.detect(&loaded.detector, &exhibit, by)),
-        );
+        let exhibit = Arc::new(self.exhibit(item, &asks, by).await?);
+        let calls = asks
+            .iter()
+            .map(|each| ask(&self.engine, each, &exhibit, by));
+        let answers = join_all(calls).await;
         let mut report = Report::default();
-        for (loaded, call) in asked.iter().zip(calls.await) {
-            report.add(loaded, call);
+        for asked in &answers {
+            report.add(asked);
         }
-        let states = self.states(&report);
-        let verdict = self.policy.load().decide(&Facts {
+        let states = states(&serving, &report);
+        let verdict = serving.policy.decide(&Facts {
             attributes: &item.attributes,
             signals: &report.signals,
             detectors: &states,
         });
+        for (ask, asked) in asks.iter().zip(&answers) {
+            self.watched(ask, asked, &report, &verdict);
+        }
+        let lineup = assigned.iter().map(|ask| {
+            let id = &ask.serves.id;
+            let answered = report.answered.get(id);
+            (
+                id.clone(),
+                answered.copied().unwrap_or_else(|| ask.revision.id()),
+            )
+        });
         let (decode, preprocess) = exhibit.spent_on_images();
-        Ok(Judgement {
+        let judgement = Judgement {
             id: item.id.clone(),
+            lineup: Lineup(lineup.collect()),
+            generation: serving.lineup.generation(),
             verdict,
             signals: report.signals,
             degraded: report.degraded,
-            unjudged: self.unjudged(item),
-            lineup: Lineup(
-                self.detectors
-                    .iter()
-                    .map(|loaded| (loaded.detector.id().clone(), loaded.detector.revision()))
-                    .collect(),
-            ),
+            unjudged: unjudged(&serving, item),
+            calls: report.calls,
             timings: Timings {
                 detectors: report.took,
                 decode,
@@ -111,96 +216,114 @@ impl Host {
                 model: report.modelling,
                 total: start.elapsed(),
             },
-        })
+        };
+        self.shadow(&serving, item, &judgement, states);
+        Ok(judgement)
     }
 
     /// An item's images are opened when a detector that is asked reads images.
     async fn exhibit(
         &self,
         item: &Arc<Item>,
-        asked: &[&Loaded],
+        asks: &[&Ask<'_>],
         by: Instant,
     ) -> Result<Exhibit, IntakeError> {
-        let reads_images = |loaded: &&Loaded| loaded.detector.reads().contains(&PartKind::Image);
-        if asked.iter().any(reads_images) {
+        let reads_images = |revision: &Arc<Revision>| {
+            let reads = revision.loaded.detector.reads();
+            reads.contains(&PartKind::Image)
+        };
+        let may_be_asked =
+            |ask: &&Ask<'_>| reads_images(ask.revision) || ask.fallback.is_some_and(reads_images);
+        if asks.iter().any(may_be_asked) {
             self.engine.exhibit(item, by).await
         } else {
             Ok(self.engine.exhibit_unopened(item))
         }
     }
 
-    /// Runs every detector's golden cases and names those that fail. A host
-    /// that takes traffic should have seen this pass.
-    pub async fn verify(&self) -> Result<(), Vec<String>> {
-        let mut failed = Vec::new();
-        for loaded in &self.detectors {
-            for case in &loaded.golden {
-                let golden = &case.golden;
-                let outcome = self.golden_outcome(loaded, &case.item).await;
-                let score = outcome.map(|findings| {
-                    let of_label = |signal: &&RawSignal| signal.label.as_str() == golden.label;
-                    findings
-                        .signals
-                        .iter()
-                        .find(of_label)
-                        .map(|signal| signal.score)
+    /// Tells the watch of the call that was drawn, and takes out who passes a bound.
+    fn watched(&self, ask: &Ask<'_>, asked: &[Asked], report: &Report, verdict: &Verdict) {
+        let id = &ask.serves.id;
+        for each in asked {
+            if let Some(change) = each.change {
+                let revision = each.revision.id();
+                tracing::warn!(detector = %id, revision = revision.short(), ?change, "quarantine");
+                self.keeper.note(Event::Quarantine {
+                    detector: id.clone(),
+                    revision,
+                    change,
                 });
-                let wrong = match score {
-                    Ok(Some(score)) if golden.at_least.is_some_and(|least| score < least) => {
-                        format!("scores {score}, less than it must")
-                    }
-                    Ok(Some(score)) if golden.at_most.is_some_and(|most| score > most) => {
-                        format!("scores {score}, more than it may")
-                    }
-                    Ok(Some(_)) => continue,
-                    Ok(None) => "gets no score".to_owned(),
-                    Err(wrong) => wrong,
-                };
-                failed.push(format!(
-                    "golden case `{}` of detector `{}`, label `{}`: {wrong}",
-                    golden.name,
-                    loaded.detector.id(),
-                    golden.label
-                ));
             }
         }
-        if failed.is_empty() {
-            Ok(())
-        } else {
-            Err(failed)
+        // Who steps in for a canary was not drawn.
+        let Some(ask::Answer::Called(call)) = asked.first().map(|asked| &asked.answer) else {
+            return;
+        };
+        let probabilities: Vec<_> = match &call.outcome {
+            Ok(_) => report
+                .signals
+                .iter()
+                .filter(|signal| signal.detector == *id)
+                .map(|signal| (signal.label.clone(), signal.probability))
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        let outcome = match &call.outcome {
+            Ok(_) => Outcome::Answered(Answer {
+                took: call.took,
+                action: Some(verdict.action),
+                probabilities: &probabilities,
+            }),
+            Err(fault) => Outcome::Failed {
+                blame: fault.blame(),
+                missed_deadline: ask::missed_deadline(fault),
+            },
+        };
+        let observation = Observation {
+            revision: ask.revision.id(),
+            arm: ask.arm,
+            outcome,
+        };
+        let breaches = locked(&ask.serves.watch).observe(&observation, moment());
+        for (revision, breach) in breaches {
+            self.take_out(id, revision, &breach);
         }
     }
 
-    /// What a detector finds in a golden case, or why it finds nothing.
-    async fn golden_outcome(&self, loaded: &Loaded, item: &Arc<Item>) -> Result<Findings, String> {
-        let by = now() + self.deadline;
-        let exhibit = self.exhibit(item, &[loaded], by).await;
-        let exhibit = Arc::new(exhibit.map_err(|error| error.to_string())?);
-        let call = self.engine.detect(&loaded.detector, &exhibit, by).await;
-        call.outcome.map_err(|fault| fault.to_string())
+    /// Offers the item to whoever stands in the shadow.
+    fn shadow(
+        &self,
+        serving: &Arc<Serving>,
+        item: &Arc<Item>,
+        judgement: &Judgement,
+        states: Vec<(DetectorId, DetectorState)>,
+    ) {
+        if serving.policy_shadow.is_none() && !serving.has_shadows() {
+            return;
+        }
+        let slice = self.slice.as_ref();
+        let slice = slice.and_then(|name| item.attributes.get(name));
+        self.shadows.offer(Job {
+            engine: self.engine.clone(),
+            serving: serving.clone(),
+            policy_comparison: self.policy_comparison.clone(),
+            item: item.clone(),
+            verdict: judgement.verdict.clone(),
+            signals: judgement.signals.clone(),
+            states,
+            slice: slice.map(ToString::to_string),
+            deadline: self.deadline,
+        });
     }
 
     /// What decides now.
     pub fn policy(&self) -> Arc<Policy> {
-        self.policy.load_full()
+        self.serving.load().policy.clone()
     }
 
-    /// Decides by `policy` from the next verdict on. When it names what no loaded detector
-    /// declares, or a target that none reaches, it is refused and nothing changes.
-    pub fn replace_policy(&self, policy: Policy) -> Result<(), PolicyError> {
-        let labels = self.detectors().flat_map(crate::engine::Detector::labels);
-        let ids = self.detectors().map(crate::engine::Detector::id);
-        policy.check_names(&labels.cloned().collect(), &ids.cloned().collect())?;
-        let policy = policy.resolve(&self.calibrators())?;
-        self.policy.store(Arc::new(policy));
-        Ok(())
-    }
-
-    fn calibrators(&self) -> Vec<(&DetectorId, &Calibrator)> {
-        let detectors = self.detectors.iter();
-        detectors
-            .map(|loaded| (loaded.detector.id(), &loaded.calibrator))
-            .collect()
+    /// The lineup in effect.
+    pub fn lineup(&self) -> Arc<crate::rollout::Lineup> {
+        self.serving.load().lineup.clone()
     }
 
     /// The time that every item has at most, from item to verdict.
@@ -208,115 +331,33 @@ impl Host {
         self.deadline
     }
 
-    /// The loaded detectors, in the order they were given.
-    pub fn detectors(&self) -> impl Iterator<Item = &crate::engine::Detector> {
-        self.detectors.iter().map(|loaded| &loaded.detector)
-    }
-
-    fn states(&self, report: &Report) -> Vec<(DetectorId, DetectorState)> {
-        let state = |loaded: &Loaded| {
-            let id = loaded.detector.id();
-            let state = if report
-                .degraded
-                .iter()
-                .any(|degraded| degraded.detector == *id)
-            {
-                DetectorState::Degraded
-            } else if report.took.contains_key(id) {
-                DetectorState::Answered
-            } else {
-                DetectorState::NotAsked
-            };
-            (id.clone(), state)
-        };
-        self.detectors.iter().map(state).collect()
-    }
-
-    /// The parts that no loaded detector reads.
-    fn unjudged(&self, item: &Item) -> Vec<Unjudged> {
-        let read = |part: &Part| {
-            let reads = |loaded: &Loaded| loaded.detector.reads().contains(&part.kind());
-            self.detectors.iter().any(reads)
-        };
-        let parts = (0..).zip(&item.parts).filter(|(_, part)| !read(part));
-        parts.map(|(id, part)| Unjudged::new(id, part)).collect()
+    /// Who answers as the live revision, in the order of the detectors' names.
+    pub fn detectors(&self) -> Vec<Detector> {
+        let serving = self.serving.load();
+        let live = serving.live();
+        live.map(|revision| revision.loaded.detector.clone())
+            .collect()
     }
 }
 
-fn asks(loaded: &Loaded, item: &Item) -> bool {
-    item.has_any(loaded.detector.reads())
-}
-
-/// What the calls for one item gave.
-#[derive(Default)]
-struct Report {
-    signals: Vec<Signal>,
-    degraded: Vec<Degraded>,
-    took: BTreeMap<DetectorId, Duration>,
-    modelling: Duration,
-}
-
-impl Report {
-    fn add(&mut self, loaded: &Loaded, call: Call) {
-        let id = loaded.detector.id();
-        log_lines(id, &call);
-        self.took.insert(id.clone(), call.took);
-        self.modelling += call.modelling;
-        let findings = match call.outcome {
-            Ok(findings) => findings,
-            Err(fault) => {
-                self.degraded.push(Degraded {
-                    detector: id.clone(),
-                    revision: loaded.detector.revision(),
-                    blame: fault.blame(),
-                    reason: fault.to_string(),
-                });
-                return;
-            }
-        };
-        for raw in findings.signals {
-            let calibrated = loaded.calibrator.probability(&raw.label, raw.score);
-            let (probability, calibrator) =
-                calibrated.expect("every declared label is calibrated, scores are finite");
-            self.signals.push(Signal {
-                detector: id.clone(),
-                revision: loaded.detector.revision(),
-                probability,
-                calibrator,
-                label: raw.label,
-                score: raw.score,
-                evidence: raw.evidence,
-            });
+fn states(serving: &Serving, report: &Report) -> Vec<(DetectorId, DetectorState)> {
+    let state = |id: &DetectorId| {
+        let is_degraded = |degraded: &Degraded| degraded.detector == *id;
+        if report.degraded.iter().any(is_degraded) {
+            DetectorState::Degraded
+        } else if report.answered.contains_key(id) {
+            DetectorState::Answered
+        } else {
+            DetectorState::NotAsked
         }
-    }
+    };
+    let ids = serving.detectors.iter().map(|serves| &serves.id);
+    ids.map(|id| (id.clone(), state(id))).collect()
 }
 
-/// Hands a detector's log lines to whatever subscriber the embedder installed.
-fn log_lines(detector: &DetectorId, call: &Call) {
-    for LogLine {
-        level,
-        message,
-        fields,
-    } in &call.log
-    {
-        // Else a newline in it would begin a line that looks like the host's own.
-        let message = printable(message, message.len());
-        // `tracing` wants each level spelled out.
-        macro_rules! line {
-            ($level:expr) => {
-                tracing::event!(target: "trommel::guest", $level, %detector, ?fields, "{message}")
-            };
-        }
-        match *level {
-            tracing::Level::ERROR => line!(tracing::Level::ERROR),
-            tracing::Level::WARN => line!(tracing::Level::WARN),
-            tracing::Level::INFO => line!(tracing::Level::INFO),
-            tracing::Level::DEBUG => line!(tracing::Level::DEBUG),
-            _ => line!(tracing::Level::TRACE),
-        }
-    }
-    if call.n_log_lines_dropped > 0 {
-        let n_dropped = call.n_log_lines_dropped;
-        tracing::warn!(target: "trommel::guest", %detector, n_dropped, "log lines past the call's bound were dropped");
-    }
+/// The parts that no live revision reads.
+fn unjudged(serving: &Serving, item: &Item) -> Vec<Unjudged> {
+    let parts = (0..).zip(&item.parts);
+    let parts = parts.filter(|(_, part): &(u32, &Part)| !serving.reads(part));
+    parts.map(|(id, part)| Unjudged::new(id, part)).collect()
 }

@@ -166,7 +166,7 @@ fn a_host_is_built_from_packages() {
     let path = shop.signed(&folder, "package.tar", Shape::Tar);
     let host = Host::builder().trust(shop.trust()).detector(&path);
     let host = host.build().unwrap();
-    assert_eq!(host.detectors().next().unwrap().id().to_string(), "noop");
+    assert_eq!(host.detectors()[0].id().to_string(), "noop");
     let unsigned = Host::builder().trust(shop.trust()).detector(folder.path());
     let error = unsigned.build().unwrap_err().to_string();
     assert!(error.contains("is not signed"), "{error}");

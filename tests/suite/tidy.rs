@@ -69,7 +69,7 @@ const DRAWING: [(&str, &[&str]); 16] = [
     ),
     (
         "server",
-        &["pipeline", "engine", "excerpt", "item", "policy"],
+        &["pipeline", "rollout", "engine", "excerpt", "item", "policy"],
     ),
     ("cli", &[]),
     ("main", &[]),

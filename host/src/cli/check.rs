@@ -222,7 +222,7 @@ impl Judge {
     }
 
     fn reads_images(&self) -> bool {
-        let mut detectors = self.host.detectors();
+        let mut detectors = self.host.detectors().into_iter();
         detectors.any(|detector| detector.reads().contains(&PartKind::Image))
     }
 }

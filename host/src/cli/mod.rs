@@ -7,6 +7,7 @@ mod host;
 mod input;
 mod output;
 mod plugin;
+mod rollout;
 mod serve;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
@@ -65,6 +66,8 @@ enum Command {
     Check(check::CheckArguments),
     /// Judge what comes over HTTP.
     Serve(serve::ServeArguments),
+    /// Bring a revision of a detector to answer, step by step, and take it back.
+    Rollout(Box<rollout::RolloutArguments>),
     /// List the devices that models can run on, and which models a GPU would run.
     Devices(devices::DevicesArguments),
     /// Show how a GPU would run a model, step by step.
@@ -125,6 +128,7 @@ pub(crate) fn run() -> ExitCode {
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Rollout(arguments) => rollout::run(&arguments),
         Command::Devices(arguments) => devices::devices(&arguments),
         Command::Plan(arguments) => devices::plan(&arguments),
         Command::Plugin(command) => plugin::run(&command),

@@ -18,7 +18,7 @@ use super::Exit;
 use super::host::HostArguments;
 
 /// The admin token, when the configuration names no file of it.
-const TOKEN_VARIABLE: &str = "TROMMEL_ADMIN_TOKEN";
+pub(super) const TOKEN_VARIABLE: &str = "TROMMEL_ADMIN_TOKEN";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,10 @@ pub(super) struct ServeArguments {
     /// Detectors, policy and bounds; without it, the bundled detectors.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Keep lineup, journal, packages and the policy in this folder; without it they are
+    /// forgotten when the server ends.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -81,7 +85,11 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         Some(_) => Some(configuration.token()?),
         None => None,
     };
-    let host = Arc::new(configuration.host(arguments.device)?.build()?);
+    let mut builder = configuration.host(arguments.device)?;
+    if let Some(state) = &arguments.state {
+        builder = builder.state(state);
+    }
+    let host = Arc::new(builder.build()?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // As for `check`: a model's answer is not kept waiting behind guests that compute.

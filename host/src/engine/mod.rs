@@ -116,6 +116,16 @@ impl Engine {
         &self.options.max_limits
     }
 
+    /// Bytes of the largest component taken.
+    pub fn max_component_bytes(&self) -> usize {
+        self.options.max_component_bytes
+    }
+
+    /// Whether at least half of the places for calls are free.
+    pub(crate) fn is_spare(&self) -> bool {
+        2 * self.places.available_permits() >= self.options.max_calls as usize
+    }
+
     /// What makes code compiled elsewhere fit this engine.
     pub(crate) fn compatibility(&self) -> impl std::hash::Hash {
         self.wasmtime.precompile_compatibility_hash()

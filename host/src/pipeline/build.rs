@@ -1,19 +1,29 @@
 //! A host, set up step by step.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use trommel_tensor::{CpuDevice, CpuOptions, Device, TensorError};
 
 use super::Host;
+use super::keeper::Keeper;
+use super::serving::{Revision, Serves, Serving};
+use super::shadows::Shadows;
+use super::steps::follow;
+use super::watch::Watch;
 use crate::engine::{Engine, EngineOptions, LoadError};
 use crate::item::ItemBounds;
 use crate::policy::{Policy, PolicyError};
-use crate::registry::{CompileCache, Package, PackageError, Trust, bundled, load};
-use crate::signal::{DetectorId, Label};
+use crate::registry::{CompileCache, Package, PackageError, StateError, Trust, bundled, load};
+use crate::revision::RevisionId;
+use crate::rollout::guard::{GuardSettings, GuardSettingsError};
+use crate::rollout::journal::{Cause, Entry, Event};
+use crate::rollout::quarantine::QuarantineSettings;
+use crate::rollout::{Lineup, LineupError, LocalAborts};
+use crate::signal::DetectorId;
 
 /// Nobody waits longer, and sums of times stay far from their bounds.
 const MAX_DEADLINE: Duration = Duration::from_secs(3600);
@@ -30,6 +40,10 @@ pub struct HostBuilder {
     policy: Option<Policy>,
     bounds: ItemBounds,
     deadline: Duration,
+    state: Option<PathBuf>,
+    guard: GuardSettings,
+    quarantine: QuarantineSettings,
+    slice: Option<String>,
 }
 
 /// Why a host cannot be built.
@@ -54,6 +68,27 @@ pub enum BuildError {
     /// The policy names what no detector declares.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A setting of the guard cannot be meant.
+    #[error(transparent)]
+    Guard(#[from] GuardSettingsError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A lineup cannot hold the detectors.
+    #[error(transparent)]
+    Lineup(#[from] LineupError),
+    /// The lineup in the state folder wants a revision whose package is not there.
+    #[error("the lineup in {} wants revision {revision} of `{detector}`, and {why}; give a package of that revision as a detector, or begin with another state folder", state.display())]
+    Missing {
+        /// The state folder.
+        state: PathBuf,
+        /// Whose.
+        detector: DetectorId,
+        /// Which.
+        revision: RevisionId,
+        /// Why it cannot be had.
+        why: String,
+    },
 }
 
 impl Default for HostBuilder {
@@ -68,6 +103,10 @@ impl Default for HostBuilder {
             policy: None,
             bounds: ItemBounds::default(),
             deadline: Duration::from_secs(2),
+            state: None,
+            guard: GuardSettings::default(),
+            quarantine: QuarantineSettings::default(),
+            slice: None,
         }
     }
 }
@@ -140,59 +179,258 @@ impl HostBuilder {
         self
     }
 
+    /// Keeps lineup, journal, packages and the policy in the folder at `path`, made if it
+    /// is missing; without this, they are forgotten when the host ends. The detectors that
+    /// were named here fill a folder where none was kept; later its lineup says who
+    /// answers, and only what that names is loaded.
+    #[must_use]
+    pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state = Some(path.into());
+        self
+    }
+
+    /// What guards bear of new revisions.
+    #[must_use]
+    pub fn guard(mut self, settings: GuardSettings) -> Self {
+        self.guard = settings;
+        self
+    }
+
+    /// When a revision that keeps failing is left alone.
+    #[must_use]
+    pub fn quarantine(mut self, settings: QuarantineSettings) -> Self {
+        self.quarantine = settings;
+        self
+    }
+
+    /// Counts what shadows change by the item's attribute of this name, such as its
+    /// language.
+    #[must_use]
+    pub fn slice_by(mut self, attribute: impl Into<String>) -> Self {
+        self.slice = Some(attribute.into());
+        self
+    }
+
     /// Starts the device and the engine, and compiles and links every detector.
     /// Blocking and perhaps slow: not on an executor that serves.
     ///
     /// The first package, detector or policy that is refused; nothing of a host
     /// that could not be built is left behind.
     pub fn build(self) -> Result<Host, BuildError> {
-        let device = match self.device {
-            Some(device) => device,
+        self.guard.check()?;
+        let device = match &self.device {
+            Some(device) => device.clone(),
             None => Arc::new(CpuDevice::new(&CpuOptions::default())?),
         };
-        let max = self.engine.max_limits.clone();
-        let mut packages = match self.with_bundled {
-            true => bundled::packages(&max)?,
-            false => Vec::new(),
+        let packages = self.packages()?;
+        let (keeper, kept, entries) = match &self.state {
+            Some(folder) => Keeper::open(folder)?,
+            None => (Keeper::none(), None, Vec::new()),
         };
-        for path in &self.packages {
-            let most = self.engine.max_component_bytes;
-            packages.push(Package::open(path, &max, most, &self.trust)?);
+        let engine = Engine::new(device, self.engine.clone())?;
+        let (lineup, ready) = match &kept {
+            Some(lineup) => (lineup.clone(), self.wanted(lineup, &packages, &keeper)?),
+            None => (
+                first(&packages)?,
+                packages.into_iter().map(|(_, package)| package).collect(),
+            ),
+        };
+        let mut revisions: BTreeMap<DetectorId, Vec<Arc<Revision>>> = BTreeMap::new();
+        for package in &ready {
+            let loaded = load(&engine, &self.cache, package, &BTreeMap::new())?;
+            let of_detector = revisions.entry(package.manifest.id.clone()).or_default();
+            of_detector.push(Revision::new(loaded, self.quarantine));
         }
-        if packages.is_empty() {
-            return Err(BuildError::NoDetector);
+        let serves = lineup.detectors().map(|(id, _)| Serves {
+            id: id.clone(),
+            revisions: revisions.remove(id).unwrap_or_default(),
+            watch: Arc::new(Mutex::new(Watch::new(self.guard))),
+        });
+        let given = self.policy_of(&lineup, &keeper)?;
+        let mut serving = Serving {
+            local: taken_out(&lineup, &entries),
+            detectors: serves.collect(),
+            lineup: Arc::new(lineup),
+            is_policy_given: given.is_some(),
+            policy: Arc::default(),
+            policy_shadow: None,
+        };
+        serving.policy = Arc::new(match given {
+            Some(policy) => serving.fit(policy)?,
+            None => Policy::built_in().resolve(&serving.calibrators())?,
+        });
+        for serves in &serving.detectors {
+            follow(&serving, serves);
         }
-        check_names(&packages, self.policy.as_ref())?;
-        let engine = Engine::new(device, self.engine)?;
-        let mut detectors = Vec::with_capacity(packages.len());
-        for package in &packages {
-            detectors.push(load(&engine, &self.cache, package, &BTreeMap::new())?);
+        if kept.is_none() {
+            self.keep_first(&keeper, &serving)?;
         }
-        let policy = self.policy.unwrap_or_else(Policy::built_in);
-        let calibrators = detectors
-            .iter()
-            .map(|loaded| (loaded.detector.id(), &loaded.calibrator));
-        let policy = policy.resolve(&calibrators.collect::<Vec<_>>())?;
+        keeper.tidy(&serving.lineup);
         Ok(Host {
-            engine,
-            detectors,
-            policy: ArcSwap::from_pointee(policy),
+            engine: Arc::new(engine),
+            cache: self.cache,
+            trust: self.trust,
+            serving: ArcSwap::from_pointee(serving),
+            steps: tokio::sync::Mutex::new(()),
+            loading: tokio::sync::Mutex::new(()),
+            keeper: Arc::new(keeper),
+            shadows: Shadows::default(),
+            policy_comparison: Arc::default(),
+            guard: self.guard,
+            quarantine: self.quarantine,
+            slice: self.slice,
             bounds: self.bounds,
             deadline: self.deadline,
         })
     }
+
+    /// The packages that were named, with where each lies; none for a bundled one.
+    fn packages(&self) -> Result<Vec<(Option<&Path>, Package)>, BuildError> {
+        let max = &self.engine.max_limits;
+        let mut packages = Vec::new();
+        if self.with_bundled {
+            let bundled = bundled::packages(max)?.into_iter();
+            packages.extend(bundled.map(|package| (None, package)));
+        }
+        for path in &self.packages {
+            let most = self.engine.max_component_bytes;
+            let package = Package::open(path, max, most, &self.trust)?;
+            packages.push((Some(path.as_path()), package));
+        }
+        Ok(packages)
+    }
+
+    /// Every package that a lineup wants: one that was named, a bundled one, or one that is
+    /// kept.
+    fn wanted(
+        &self,
+        lineup: &Lineup,
+        named: &[(Option<&Path>, Package)],
+        keeper: &Keeper,
+    ) -> Result<Vec<Package>, BuildError> {
+        let max = &self.engine.max_limits;
+        let bundled = bundled::packages(max)?;
+        let at_hand = named.iter().map(|(_, package)| package).chain(&bundled);
+        let at_hand: Vec<(RevisionId, &Package)> = at_hand
+            .map(|package| (package.revision(&BTreeMap::new()), package))
+            .collect();
+        for (path, package) in named {
+            let id = &package.manifest.id;
+            let revision = package.revision(&BTreeMap::new());
+            let stages = lineup.detector(id.as_str());
+            if path.is_some() && stages.is_none_or(|stages| stages.stage(revision).is_none()) {
+                tracing::warn!(detector = %id, revision = revision.short(), "the lineup does not name this package; it is not loaded until `trommel rollout load`");
+            }
+        }
+        let mut wanted = Vec::new();
+        for (detector, stages) in lineup.detectors() {
+            for revision in stages.ready() {
+                let known = at_hand.iter().find(|(known, _)| *known == revision);
+                if let Some((_, package)) = known {
+                    wanted.push((*package).clone());
+                    continue;
+                }
+                wanted.push(self.kept(keeper, detector, revision)?);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// A package that is kept in the state folder, if it is still what it was.
+    fn kept(
+        &self,
+        keeper: &Keeper,
+        detector: &DetectorId,
+        revision: RevisionId,
+    ) -> Result<Package, BuildError> {
+        let missing = |why: String| BuildError::Missing {
+            state: self.state.clone().unwrap_or_default(),
+            detector: detector.clone(),
+            revision,
+            why,
+        };
+        let store = keeper.store();
+        let store = store.ok_or_else(|| missing("nothing is kept here".to_owned()))?;
+        let (max, most) = (&self.engine.max_limits, self.engine.max_component_bytes);
+        let package = Package::open(&store.package(revision), max, most, &self.trust);
+        let package = package.map_err(|error| missing(error.to_string()))?;
+        let given = package.revision(&BTreeMap::new());
+        if given != revision || package.manifest.id != *detector {
+            let id = &package.manifest.id;
+            return Err(missing(format!(
+                "what is kept under its name is {given} of `{id}`"
+            )));
+        }
+        Ok(package)
+    }
+
+    /// The policy that the lineup names, or else the one that was given.
+    fn policy_of(&self, lineup: &Lineup, keeper: &Keeper) -> Result<Option<Policy>, BuildError> {
+        let Some((digest, store)) = lineup.policy().zip(keeper.store()) else {
+            return Ok(self.policy.clone());
+        };
+        if self.policy.is_some() {
+            tracing::warn!(policy = %digest, "the policy of the state folder decides, not the one that was given");
+        }
+        let text = store.read_policy(digest)?;
+        Ok(Some(Policy::parse(&format!("policy {digest}"), &text)?))
+    }
+
+    /// Keeps what a host begins with.
+    fn keep_first(&self, keeper: &Keeper, serving: &Serving) -> Result<(), BuildError> {
+        for path in &self.packages {
+            let (max, most) = (&self.engine.max_limits, self.engine.max_component_bytes);
+            let package = Package::open(path, max, most, &self.trust)?;
+            keeper.keep(path, package.revision(&BTreeMap::new()))?;
+        }
+        let origin = "the detectors that the host was started with".to_owned();
+        keeper.commit(&serving.lineup, Cause::Given { origin })?;
+        Ok(())
+    }
 }
 
-fn check_names(packages: &[Package], policy: Option<&Policy>) -> Result<(), BuildError> {
-    let mut ids = BTreeSet::new();
-    let mut labels: BTreeSet<Label> = BTreeSet::new();
-    for package in packages {
+/// The lineup of a host that begins: every package is live.
+fn first(packages: &[(Option<&Path>, Package)]) -> Result<Lineup, BuildError> {
+    if packages.is_empty() {
+        return Err(BuildError::NoDetector);
+    }
+    let mut live = BTreeMap::new();
+    for (_, package) in packages {
         let id = package.manifest.id.clone();
-        if !ids.insert(id.clone()) {
+        let revision = package.revision(&BTreeMap::new());
+        if live.insert(id.clone(), revision).is_some() {
             return Err(BuildError::Twice(id));
         }
-        labels.extend(package.manifest.labels.keys().cloned());
     }
-    // The built-in policy speaks of labels that need not be there.
-    policy.map_or(Ok(()), |policy| Ok(policy.check_names(&labels, &ids)?))
+    Ok(Lineup::of_live(FIRST_SALT, live)?)
+}
+
+/// The salt of a lineup that nobody gave. Whoever rolls out on many hosts gives one lineup
+/// to all.
+const FIRST_SALT: &str = "trommel";
+
+/// What this host took out of the lineup before it was started again, as the journal has
+/// it.
+fn taken_out(lineup: &Lineup, entries: &[Entry]) -> LocalAborts {
+    let mut out: Vec<(&DetectorId, RevisionId)> = Vec::new();
+    for entry in entries {
+        match &entry.event {
+            Event::TakenOut {
+                detector, revision, ..
+            } => out.push((detector, *revision)),
+            Event::Lineup { cause, .. } => match cause {
+                Cause::Given { .. } => out.clear(),
+                Cause::Verb { step, .. } => {
+                    out.retain(|(detector, _)| *detector != step.detector());
+                }
+                Cause::Policy { .. } => {}
+            },
+            Event::Quarantine { .. } => {}
+        }
+    }
+    let mut local = LocalAborts::default();
+    for (detector, revision) in out {
+        local.take_out(lineup, detector, revision);
+    }
+    local
 }

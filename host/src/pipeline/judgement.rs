@@ -6,11 +6,13 @@ use std::time::Duration;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use crate::engine::Blame;
+use super::ask::{Answer, Asked};
+use crate::engine::{Blame, Call, LogLine};
 use crate::excerpt::printable;
 use crate::item::{Content, ImageSource, Part, PartKind};
 use crate::policy::Verdict;
 use crate::revision::RevisionId;
+use crate::rollout::Arm;
 use crate::signal::{DetectorId, Signal};
 
 /// Characters of an image's path or a link's target: they may be megabytes long.
@@ -29,8 +31,13 @@ pub struct Judgement {
     pub degraded: Vec<Degraded>,
     /// The parts that no loaded detector reads.
     pub unjudged: Vec<Unjudged>,
-    /// Which revisions were live.
+    /// Which revision answers for each detector.
     pub lineup: Lineup,
+    /// The generation of the lineup that says so.
+    pub generation: u64,
+    /// Every call that was made for it: a canary that failed stands here alone, since the
+    /// live revision answered.
+    pub calls: Vec<Called>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -48,6 +55,23 @@ pub struct Degraded {
     pub reason: String,
 }
 
+/// One call of a revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Called {
+    /// Whose.
+    pub detector: DetectorId,
+    /// Who was asked.
+    pub revision: RevisionId,
+    /// Why.
+    pub arm: Arm,
+    /// Whether it stepped in for a canary that failed.
+    pub stepped_in: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// Who is to blame that it gave no answer, and why; none when it did.
+    pub failed: Option<(Blame, String)>,
+}
+
 /// A part that no loaded detector reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unjudged {
@@ -60,7 +84,7 @@ pub struct Unjudged {
     pub reason: &'static str,
 }
 
-/// The live revision of every loaded detector.
+/// The revision of every detector that answers for the item, or would for another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lineup(pub BTreeMap<DetectorId, RevisionId>);
 
@@ -129,7 +153,7 @@ impl Unjudged {
 
 impl Serialize for Judgement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Judgement", 8)?;
+        let mut object = serializer.serialize_struct("Judgement", 9)?;
         object.serialize_field("id", &self.id)?;
         object.serialize_field("verdict", &self.verdict.action)?;
         object.serialize_field("rules", &self.verdict.rules)?;
@@ -137,6 +161,7 @@ impl Serialize for Judgement {
         object.serialize_field("degraded", &self.degraded)?;
         object.serialize_field("unjudged", &self.unjudged)?;
         object.serialize_field("lineup", &self.lineup)?;
+        object.serialize_field("generation", &self.generation)?;
         object.serialize_field("timings_us", &self.timings)?;
         object.end()
     }
@@ -159,5 +184,126 @@ impl Serialize for Timings {
         object.serialize_field("preprocess", &micros(&self.preprocess))?;
         object.serialize_field("model", &micros(&self.model))?;
         object.end()
+    }
+}
+
+/// What the calls for one item gave.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) signals: Vec<Signal>,
+    pub(super) degraded: Vec<Degraded>,
+    /// Who answered.
+    pub(super) answered: BTreeMap<DetectorId, RevisionId>,
+    pub(super) calls: Vec<Called>,
+    pub(super) took: BTreeMap<DetectorId, Duration>,
+    pub(super) modelling: Duration,
+}
+
+impl Report {
+    /// Takes the calls of one detector: the last one is what it says.
+    pub(super) fn add(&mut self, asked: &[Asked]) {
+        for each in asked {
+            self.called(each);
+        }
+        let Some(last) = asked.last() else { return };
+        let loaded = &last.revision.loaded;
+        let (id, revision) = (loaded.detector.id(), loaded.detector.revision());
+        let took = asked.iter().map(|each| match &each.answer {
+            Answer::Called(call) => call.took,
+            Answer::LeftAlone(_) => Duration::ZERO,
+        });
+        self.took.insert(id.clone(), took.sum());
+        let findings = match &last.answer {
+            Answer::Called(call) => call.outcome.as_ref().map_err(|fault| {
+                let reason = fault.to_string();
+                (fault.blame(), reason)
+            }),
+            Answer::LeftAlone(time) => Err((Blame::Guest, left_alone(*time))),
+        };
+        let findings = match findings {
+            Ok(findings) => findings,
+            Err((blame, reason)) => {
+                self.degraded.push(Degraded {
+                    detector: id.clone(),
+                    revision,
+                    blame,
+                    reason,
+                });
+                return;
+            }
+        };
+        self.answered.insert(id.clone(), revision);
+        for raw in &findings.signals {
+            let calibrated = loaded.calibrator.probability(&raw.label, raw.score);
+            let (probability, calibrator) =
+                calibrated.expect("every declared label is calibrated, scores are finite");
+            self.signals.push(Signal {
+                detector: id.clone(),
+                revision,
+                probability,
+                calibrator,
+                label: raw.label.clone(),
+                score: raw.score,
+                evidence: raw.evidence.clone(),
+            });
+        }
+    }
+
+    fn called(&mut self, asked: &Asked) {
+        let detector = &asked.revision.loaded.detector;
+        let (took, failed) = match &asked.answer {
+            Answer::Called(call) => {
+                log_lines(detector.id(), call);
+                self.modelling += call.modelling;
+                let failed = call.outcome.as_ref().err();
+                (
+                    call.took,
+                    failed.map(|fault| (fault.blame(), fault.to_string())),
+                )
+            }
+            Answer::LeftAlone(time) => (Duration::ZERO, Some((Blame::Guest, left_alone(*time)))),
+        };
+        self.calls.push(Called {
+            detector: detector.id().clone(),
+            revision: detector.revision(),
+            arm: asked.arm,
+            stepped_in: asked.stepped_in,
+            took,
+            failed,
+        });
+    }
+}
+
+fn left_alone(time: Duration) -> String {
+    format!("has failed too often and is left alone for {time:.1?} more")
+}
+
+/// Hands a detector's log lines to whatever subscriber the embedder installed.
+fn log_lines(detector: &DetectorId, call: &Call) {
+    for LogLine {
+        level,
+        message,
+        fields,
+    } in &call.log
+    {
+        // Else a newline in it would begin a line that looks like the host's own.
+        let message = printable(message, message.len());
+        // `tracing` wants each level spelled out.
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(target: "trommel::guest", $level, %detector, ?fields, "{message}")
+            };
+        }
+        match *level {
+            tracing::Level::ERROR => line!(tracing::Level::ERROR),
+            tracing::Level::WARN => line!(tracing::Level::WARN),
+            tracing::Level::INFO => line!(tracing::Level::INFO),
+            tracing::Level::DEBUG => line!(tracing::Level::DEBUG),
+            _ => line!(tracing::Level::TRACE),
+        }
+    }
+    if call.n_log_lines_dropped > 0 {
+        let n_dropped = call.n_log_lines_dropped;
+        tracing::warn!(target: "trommel::guest", %detector, n_dropped, "log lines past the call's bound were dropped");
     }
 }

@@ -79,6 +79,18 @@ impl Condition {
         }
     }
 
+    /// Every label in it.
+    pub(super) fn labels(&self) -> Vec<Label> {
+        match self {
+            Self::Score { label, .. } => vec![label.clone()],
+            Self::Target(aim) => vec![aim.label.clone()],
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().flat_map(Self::labels).collect()
+            }
+            Self::Circumstance(_) => Vec::new(),
+        }
+    }
+
     /// Every target in it.
     pub(super) fn aims(&mut self) -> Vec<&mut Aim> {
         match self {

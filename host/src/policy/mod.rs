@@ -69,7 +69,7 @@ pub const MAX_RULES: usize = 1_000;
 /// How deep conditions may nest; the condition after `when` is the first level.
 pub const MAX_DEPTH: usize = 16;
 
-/// Ordered rules over signals.
+/// Ordered rules over signals; none by default, which allows everything.
 ///
 /// ```
 /// use trommel::{item::Attributes, policy::{Action, Facts, Policy}};
@@ -85,7 +85,7 @@ pub const MAX_DEPTH: usize = 16;
 /// assert_eq!(policy.decide(&facts).action, Action::Limit);
 /// # Ok::<(), trommel::policy::PolicyError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     file: String,
     rules: Vec<Rule>,
@@ -168,6 +168,12 @@ impl Policy {
     /// The labels that rules name, each with its line; one may come twice.
     pub fn labels(&self) -> impl Iterator<Item = (&Label, usize)> {
         self.labels.iter().map(|(label, line)| (label, *line))
+    }
+
+    /// The labels whose signals the rule called `rule` looks at; one may come twice.
+    pub fn labels_of(&self, rule: &str) -> Vec<Label> {
+        let rule = self.rules.iter().find(|known| known.name == rule);
+        rule.map_or_else(Vec::new, |rule| rule.when.labels())
     }
 
     /// The detectors that rules name, each with its line; one may come twice.

@@ -92,6 +92,8 @@ pub enum PackageError {
 pub struct Loaded {
     /// The detector.
     pub detector: Detector,
+    /// The author's version of it.
+    pub version: String,
     /// From its scores to probabilities.
     pub calibrator: Calibrator,
     /// What it must answer before it takes traffic.
@@ -148,6 +150,7 @@ pub fn load(
     };
     Ok(Loaded {
         detector: engine.assemble(parts).map_err(failed)?,
+        version: manifest.version.clone(),
         calibrator: package.calibrator.clone(),
         golden: manifest
             .golden

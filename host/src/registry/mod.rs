@@ -2,7 +2,7 @@
 //!
 //! Owns everything that is read from or written to disk for a detector: the
 //! manifest and what it names, packed packages and who signed them, the revision's
-//! digest, the cache of compiled components. Nothing here runs a component or decides who answers.
+//! digest, the cache of compiled components, and the state folder. Nothing here runs a component or decides who answers.
 
 pub mod bundled;
 mod cache;
@@ -12,6 +12,7 @@ mod load;
 mod manifest;
 mod package;
 mod state;
+mod store;
 
 pub use cache::{CompileCache, pipeline_folder};
 pub use keys::{KeyError, KeyId, PrivateKey, PublicKey, Trust};
@@ -23,3 +24,4 @@ pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};
 pub use state::{Recovered, StateError, StateFolder};
+pub use store::PackageStore;

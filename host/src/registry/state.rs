@@ -146,6 +146,14 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// Whether nothing is wrong with the folder, only with what it was given.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotNewer { .. })
+    }
+}
+
 impl StateFolder {
     /// Takes the folder, made if it is missing, and brings it to what the journal
     /// confirms. Blocking.

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::guard::Breach;
 use super::quarantine::QuarantineChange;
-use super::{Effect, LineupDigest, Moment, Transition, Verb};
+use super::{Effect, LineupDigest, Moment, PolicyDigest, Transition, Verb};
 use crate::revision::RevisionId;
 use crate::signal::DetectorId;
 
@@ -58,6 +58,8 @@ pub enum Event {
     Quarantine {
         /// Which.
         detector: DetectorId,
+        /// Which build of it.
+        revision: RevisionId,
         /// What changed.
         #[serde(flatten)]
         change: QuarantineChange,
@@ -72,6 +74,11 @@ pub enum Cause {
     Given {
         /// Who, in words, such as the file that it came from.
         origin: String,
+    },
+    /// Another policy decides.
+    Policy {
+        /// Which.
+        policy: PolicyDigest,
     },
     /// A step was taken.
     Verb {

@@ -116,7 +116,7 @@ pub enum End {
 }
 
 /// Names a policy by the sha256 of its file; written as a revision is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PolicyDigest(RevisionId);
 

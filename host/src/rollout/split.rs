@@ -39,6 +39,18 @@ pub enum Arm {
     Pinned,
 }
 
+impl Arm {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Canary => "canary",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
 impl Position {
     /// Where `key` stands for `detector`. Detectors draw their keys independently, and
     /// so do salts.

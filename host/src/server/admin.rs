@@ -1,6 +1,9 @@
 //! What operators do, on a listener of its own and with a token: nothing of it is on the
 //! public port.
 
+mod rollout;
+mod upload;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,10 +18,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::Server;
 use super::answer::{self, Problem};
-use crate::policy::Policy;
-
-/// Bytes of a policy file at most.
-const MAX_POLICY_BYTES: usize = 1 << 20;
 
 /// The shortest token: anything shorter can be tried out.
 const MIN_TOKEN_CHARS: usize = 16;
@@ -60,7 +59,20 @@ impl fmt::Debug for AdminToken {
 pub(super) fn router(server: &Server, token: AdminToken) -> Router {
     Router::new()
         .route("/admin/v1/status", get(status))
-        .route("/admin/v1/policy", put(policy))
+        .route(
+            "/admin/v1/rollout",
+            get(rollout::status).post(rollout::step),
+        )
+        .route("/admin/v1/revisions", post(upload::revision))
+        .route(
+            "/admin/v1/lineup",
+            get(rollout::lineup).put(rollout::give_lineup),
+        )
+        .route("/admin/v1/policy", put(rollout::policy))
+        .route(
+            "/admin/v1/policy/shadow",
+            put(rollout::policy_shadow).delete(rollout::end_policy_shadow),
+        )
         .route("/admin/v1/drain", post(drain))
         .route("/metrics", get(super::metrics::metrics))
         .fallback(answer::not_found)
@@ -88,9 +100,9 @@ async fn authorised(token: &AdminToken, request: Request, next: Next) -> Respons
 
 /// What runs here now.
 async fn status(State(server): State<Server>) -> Response {
-    let host = &server.0.host;
-    let detectors: Vec<Value> = host
-        .detectors()
+    let detectors = server.0.host.detectors();
+    let detectors: Vec<Value> = detectors
+        .iter()
         .map(|detector| {
             json!({
                 "detector": detector.id(),
@@ -107,29 +119,6 @@ async fn status(State(server): State<Server>) -> Response {
         "judging": admission.n_judging(),
     });
     answer::json(StatusCode::OK, &status)
-}
-
-/// Decides by the policy in the body from the next item on. One that cannot be used
-/// changes nothing.
-async fn policy(State(server): State<Server>, request: Request) -> Result<Response, Problem> {
-    let refused = |error: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error);
-    let (head, body) = request.into_parts();
-    let shared = &server.0;
-    let body_time = shared.options.body_time;
-    let body = shared.room.read(&head.headers, body, body_time).await?;
-    if body.bytes.len() > MAX_POLICY_BYTES {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("a policy is {MAX_POLICY_BYTES} bytes at most"),
-        ));
-    }
-    let text = std::str::from_utf8(&body.bytes)
-        .map_err(|error| refused(format!("the policy is not UTF-8: {error}")))?;
-    let policy = Policy::parse("policy", text).map_err(|error| refused(error.to_string()))?;
-    let replaced = shared.host.replace_policy(policy);
-    replaced.map_err(|error| refused(error.to_string()))?;
-    tracing::info!("the policy was replaced");
-    Ok(answer::json(StatusCode::OK, &json!({ "replaced": true })))
 }
 
 async fn drain(State(server): State<Server>) -> Response {

@@ -50,12 +50,15 @@ struct StatusLabels {
 struct DetectorLabels {
     detector: String,
     revision: String,
+    /// `live`, `canary` or `pinned`.
+    arm: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     detector: String,
     revision: String,
+    arm: &'static str,
     /// `answered`, or who is to blame that it did not.
     outcome: &'static str,
 }
@@ -152,20 +155,15 @@ impl Metrics {
         self.verdicts
             .get_or_create(&VerdictLabels { verdict })
             .inc();
-        for (id, took) in &judgement.timings.detectors {
-            let revision = judgement.lineup.0.get(id);
+        for called in &judgement.calls {
             let labels = DetectorLabels {
-                detector: id.to_string(),
-                revision: revision
-                    .map(|revision| revision.short())
-                    .unwrap_or_default(),
+                detector: called.detector.to_string(),
+                revision: called.revision.short(),
+                arm: called.arm.as_str(),
             };
-            let degraded = judgement.degraded.iter();
-            let mut degraded = degraded.filter(|degraded| degraded.detector == *id);
-            let outcome = degraded
-                .next()
-                .map_or("answered", |degraded| degraded.blame.as_str());
-            self.called(labels, outcome, *took);
+            let failed = called.failed.as_ref();
+            let outcome = failed.map_or("answered", |(blame, _)| blame.as_str());
+            self.called(labels, outcome, called.took);
         }
     }
 
@@ -187,6 +185,7 @@ impl Metrics {
         let outcomes = OutcomeLabels {
             detector: labels.detector,
             revision: labels.revision,
+            arm: labels.arm,
             outcome,
         };
         self.detector_outcomes.get_or_create(&outcomes).inc();

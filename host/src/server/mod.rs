@@ -26,7 +26,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::Host;
 pub use admin::{AdminToken, WeakToken};
@@ -60,6 +60,8 @@ struct Shared {
     admission: Admission,
     room: BodyRoom,
     metrics: Metrics,
+    /// One package at a time.
+    uploads: Semaphore,
     is_draining: AtomicBool,
     drained: Notify,
 }
@@ -71,6 +73,7 @@ impl Server {
             admission: Admission::new(options.max_judging, options.max_waiting),
             room: BodyRoom::new(options.max_body_bytes, options.max_all_body_bytes),
             metrics: Metrics::new(),
+            uploads: Semaphore::new(1),
             host,
             options,
             is_draining: AtomicBool::new(false),

@@ -23,6 +23,10 @@ pub struct ServerOptions {
     pub head_time: Duration,
     /// From a request's head to the end of its body.
     pub body_time: Duration,
+    /// Bytes of a package that comes over the admin surface.
+    pub max_package_bytes: u64,
+    /// From its request's head to its end.
+    pub package_time: Duration,
     /// From [`Server::drain`](super::Server::drain) to the end, whatever is in flight.
     pub drain_time: Duration,
 }
@@ -30,7 +34,7 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     /// 1,024 connections, 64 shares of judging of which an image takes so many that two per
     /// core are judged at once, 256 waiting items, 96 MiB a body and 512 MiB all, 10 s for
-    /// a head, 30 s for a body, 30 s to drain.
+    /// a head, 30 s for a body, 2 GiB and 10 min for a package, 30 s to drain.
     fn default() -> Self {
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
         let images_at_once = u32::try_from(2 * n_cores).unwrap_or(u32::MAX);
@@ -43,6 +47,8 @@ impl Default for ServerOptions {
             max_all_body_bytes: 512 << 20,
             head_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
+            max_package_bytes: 2 << 30,
+            package_time: Duration::from_secs(600),
             drain_time: Duration::from_secs(30),
         }
     }

@@ -2,5 +2,6 @@
 
 mod docs;
 mod guard;
+mod host;
 mod state;
 mod traffic;

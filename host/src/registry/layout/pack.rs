@@ -200,6 +200,24 @@ impl Layout {
         Ok(true)
     }
 
+    /// Writes it to `to`, which must not be there yet, as one tar file with its
+    /// signatures, whole or not at all. Its layers are not verified.
+    pub fn write_tar(&self, to: &Path) -> Result<(), LayoutError> {
+        let mut files = BTreeMap::new();
+        for name in self.source.names() {
+            files.insert(name.clone(), self.source.read(name, u64::MAX)?);
+        }
+        let write = || {
+            let new = beside(to)?;
+            let written = write_tar(&files, &new).and_then(|()| fs::rename(&new, to));
+            if written.is_err() {
+                let _ = fs::remove_file(&new);
+            }
+            written
+        };
+        write().map_err(|error| unwritable(to, &error))
+    }
+
     /// The package as its signatures name it, whatever the index adds.
     fn subject(&self) -> Descriptor {
         Descriptor {

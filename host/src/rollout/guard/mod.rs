@@ -11,6 +11,7 @@ mod beside;
 mod breach;
 mod evidence;
 mod observation;
+mod reading;
 mod score;
 mod settings;
 mod tally;
@@ -20,17 +21,16 @@ use thiserror::Error;
 
 pub use breach::{Bound, Breach, Rates};
 pub use observation::{Answer, Observation, Outcome};
+pub use reading::Reading;
 pub use score::{Bins, MAX_BINS, MAX_LABELS, Watched};
 pub use settings::{GuardSettings, GuardSettingsError};
 pub use tally::Baseline;
 
 use super::{Arm, Moment};
-use crate::policy::Action;
 use crate::revision::RevisionId;
 use after::After;
 use beside::Beside;
-use evidence::rate_evidence;
-use tally::{Kind, N_ACTIONS, Seen, Tally};
+use tally::{Kind, Seen, Tally};
 
 /// Watches one revision while it is a canary, or while it is freshly live.
 ///
@@ -295,114 +295,6 @@ impl Guard {
             .or_else(|| self.too_slow())
             .or_else(|| self.other_verdicts())
             .or_else(|| (0..self.watched.len()).find_map(|label| self.other_scores(label)))
-    }
-
-    /// More failures than the rate that is borne *and* than the other arm has; or than
-    /// anything excuses. Half of what the bound may spend goes to each.
-    fn too_much(&self, failing: Failing) -> Option<(Bound, f64)> {
-        let enough = -(self.settings.per_bound() / 2.0).ln();
-        let n = self.own.n_calls;
-        let (own, other, rate) = match failing {
-            Failing::Faults => (
-                self.own.n_faults,
-                self.other.n_faults,
-                self.settings.fault_rate,
-            ),
-            Failing::DeadlineMisses => (
-                self.own.n_missed,
-                self.other.n_missed,
-                self.settings.deadline_rate,
-            ),
-        };
-        let (tolerated, excused) = match &self.against {
-            Against::Other { tests, .. } => (rate, tests.failing(failing) < enough),
-            Against::Baseline { tests } => (tests.tolerated(failing), false),
-        };
-        let ceiling = self.settings.ceiling;
-        let beyond = rate_evidence(n, own, ceiling);
-        let (tolerated, evidence) = if beyond >= enough {
-            (ceiling, beyond)
-        } else {
-            (tolerated, rate_evidence(n, own, tolerated))
-        };
-        if evidence < enough || (excused && beyond < enough) {
-            return None;
-        }
-        let other_calls = self.other.n_calls;
-        let rates = Rates {
-            candidate: own as f64 / n as f64,
-            other: (other_calls > 0).then(|| other as f64 / other_calls as f64),
-            tolerated,
-        };
-        let bound = match failing {
-            Failing::Faults => Bound::Faults(rates),
-            Failing::DeadlineMisses => Bound::DeadlineMisses(rates),
-        };
-        Some((bound, evidence))
-    }
-
-    fn too_slow(&self) -> Option<(Bound, f64)> {
-        let evidence = match &self.against {
-            Against::Other { tests, .. } => tests.latency(),
-            Against::Baseline { tests } => tests.latency(),
-        };
-        if evidence < self.enough() {
-            return None;
-        }
-        let quantile = |tally: &Tally, fraction| tally.quantile(fraction).map_or(0, |(us, _)| us);
-        let bound = Bound::Latency {
-            median_us: quantile(&self.own, 0.5),
-            other_median_us: quantile(&self.other, 0.5),
-            tail_us: quantile(&self.own, 0.9),
-            other_tail_us: quantile(&self.other, 0.9),
-            tolerated: self.slowdown(),
-        };
-        Some((bound, evidence))
-    }
-
-    fn other_verdicts(&self) -> Option<(Bound, f64)> {
-        let (evidence, action) = match &self.against {
-            Against::Other { tests, .. } => tests.verdicts(),
-            Against::Baseline { tests } => tests.verdicts(),
-        };
-        if evidence < self.enough() {
-            return None;
-        }
-        let rate = |tally: &Tally| {
-            let (n, hits) = tally.at_least(action.min(N_ACTIONS - 1));
-            (n > 0).then(|| hits as f64 / n as f64)
-        };
-        let rates = Rates {
-            candidate: rate(&self.own).unwrap_or(0.0),
-            other: rate(&self.other),
-            tolerated: self.verdict_odds(),
-        };
-        Some((
-            Bound::Verdicts {
-                at_least: Action::ALL[action],
-                rates,
-            },
-            evidence,
-        ))
-    }
-
-    /// A spread that is surely another one, and is another one by much.
-    fn other_scores(&self, label: usize) -> Option<(Bound, f64)> {
-        let evidence = match &self.against {
-            Against::Other { tests, .. } => tests.scores(label),
-            Against::Baseline { tests } => tests.scores(label),
-        };
-        // Each label spends its part.
-        if evidence < self.enough() + (self.watched.len() as f64).ln() {
-            return None;
-        }
-        let index = score::stability_index(&self.own.scores[label], &self.other.scores[label]);
-        let bound = Bound::ScoreDrift {
-            label: self.watched[label].label.clone(),
-            index,
-            tolerated: self.settings.score_psi,
-        };
-        (index > self.settings.score_psi).then_some((bound, evidence))
     }
 
     fn slowdown(&self) -> f64 {

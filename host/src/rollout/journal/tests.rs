@@ -66,6 +66,7 @@ fn entries() -> Vec<Entry> {
             u64::MAX,
             Event::Quarantine {
                 detector: "spam-text".into(),
+                revision: digest(1),
                 change: QuarantineChange::Left {
                     until: Moment::from_micros(3),
                     backoff_ms: 1,

@@ -1,0 +1,188 @@
+//! Keeps what must outlive the process: lineup, journal, packages and policies, in a state
+//! folder, or nowhere where a host has none.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::serving::{locked, moment};
+use crate::registry::{PackageError, PackageStore, StateError, StateFolder};
+use crate::revision::RevisionId;
+use crate::rollout::journal::{Cause, Entry, Event};
+use crate::rollout::{Lineup, PolicyDigest};
+
+/// Entries that are kept at hand for whoever asks what happened last.
+pub(super) const MAX_RECENT: usize = 64;
+
+/// Whatever a host keeps of its rollout. All of it blocks.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    folder: Option<PathBuf>,
+    /// None after a write that failed, until it is opened again.
+    state: Mutex<Option<StateFolder>>,
+    store: Option<PackageStore>,
+    recent: Mutex<VecDeque<Entry>>,
+}
+
+impl Keeper {
+    /// Keeps nothing on disk.
+    pub(super) fn none() -> Self {
+        Self {
+            folder: None,
+            state: Mutex::new(None),
+            store: None,
+            recent: Mutex::default(),
+        }
+    }
+
+    /// Takes a state folder; the lineup in effect, and what happened before.
+    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Lineup>, Vec<Entry>), StateError> {
+        let (state, recovered) = StateFolder::open(folder)?;
+        if recovered.n_cut_bytes > 0 || recovered.finished {
+            let n_cut_bytes = recovered.n_cut_bytes;
+            let finished = recovered.finished;
+            tracing::warn!(
+                n_cut_bytes,
+                finished,
+                "the state was put in order after a crash"
+            );
+        }
+        let lineup = state.lineup().cloned();
+        let store = PackageStore::open(folder)?;
+        let last = recovered.entries.len().saturating_sub(MAX_RECENT);
+        let recent = recovered.entries[last..].iter().cloned().collect();
+        let keeper = Self {
+            folder: Some(folder.to_owned()),
+            state: Mutex::new(Some(state)),
+            store: Some(store),
+            recent: Mutex::new(recent),
+        };
+        Ok((keeper, lineup, recovered.entries))
+    }
+
+    /// Where it keeps things.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// The packages and policies that are kept.
+    pub(super) fn store(&self) -> Option<&PackageStore> {
+        self.store.as_ref()
+    }
+
+    /// A name for a package that comes, which nobody else has.
+    pub(super) fn incoming(&self) -> std::io::Result<PathBuf> {
+        let random = getrandom::u64().map_err(std::io::Error::other)?;
+        let name = format!("trommel-{random:016x}.tar");
+        Ok(match &self.store {
+            Some(store) => store.incoming().join(name),
+            None => std::env::temp_dir().join(name),
+        })
+    }
+
+    /// Keeps the package that lies at `package`.
+    pub(super) fn keep(&self, package: &Path, revision: RevisionId) -> Result<(), PackageError> {
+        match &self.store {
+            Some(store) => store.keep(package, revision),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a lineup into effect on disk; only then may it take effect.
+    pub(super) fn commit(&self, lineup: &Lineup, cause: Cause) -> Result<(), StateError> {
+        let at = moment();
+        if let Some(folder) = &self.folder {
+            let mut state = locked(&self.state);
+            let committed = opened(&mut state, folder)?.commit(lineup, cause.clone(), at);
+            if let Err(error) = committed {
+                // What reached the disk decides, and that is told by looking.
+                let is_in_effect = reopened(&mut state, folder)?.lineup() == Some(lineup);
+                if !is_in_effect {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "a write failed after it had taken effect");
+            }
+        }
+        self.remember(Entry {
+            at,
+            event: Event::Lineup {
+                generation: lineup.generation(),
+                lineup: lineup.digest(),
+                cause,
+            },
+        });
+        Ok(())
+    }
+
+    /// Writes down what changed no lineup. That it cannot be written is said, and takes
+    /// nothing back.
+    pub(super) fn note(self: &Arc<Self>, event: Event) {
+        let entry = Entry {
+            at: moment(),
+            event,
+        };
+        self.remember(entry.clone());
+        if self.folder.is_none() {
+            return;
+        }
+        let keeper = self.clone();
+        // Syncing takes milliseconds, and whoever saw this has an item to answer.
+        let write = move || keeper.write(&entry);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(write)),
+            Err(_) => write(),
+        }
+    }
+
+    fn write(&self, entry: &Entry) {
+        let Some(folder) = &self.folder else { return };
+        let mut state = locked(&self.state);
+        let written = opened(&mut state, folder).and_then(|state| state.note(entry));
+        if let Err(error) = written {
+            tracing::error!(%error, "the journal could not be written");
+            *state = None;
+        }
+    }
+
+    fn remember(&self, entry: Entry) {
+        let mut recent = locked(&self.recent);
+        if recent.len() == MAX_RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(entry);
+    }
+
+    /// What happened last, oldest first.
+    pub(super) fn recent(&self) -> Vec<Entry> {
+        locked(&self.recent).iter().cloned().collect()
+    }
+
+    /// Throws away packages and policies that the lineup has no use for.
+    pub(super) fn tidy(&self, lineup: &Lineup) {
+        let Some(store) = &self.store else { return };
+        let ready = lineup.detectors().flat_map(|(_, stages)| stages.ready());
+        let revisions: BTreeSet<RevisionId> = ready.collect();
+        let policies: BTreeSet<PolicyDigest> = lineup.policy().into_iter().collect();
+        store.retain(&revisions, &policies);
+    }
+}
+
+/// The state folder, opened again if a write had failed.
+fn opened<'a>(
+    state: &'a mut Option<StateFolder>,
+    folder: &Path,
+) -> Result<&'a mut StateFolder, StateError> {
+    if state.is_none() {
+        return reopened(state, folder);
+    }
+    Ok(state.as_mut().expect("looked at above"))
+}
+
+fn reopened<'a>(
+    state: &'a mut Option<StateFolder>,
+    folder: &Path,
+) -> Result<&'a mut StateFolder, StateError> {
+    // Before it is taken again: the lock is its own.
+    *state = None;
+    Ok(state.insert(StateFolder::open(folder)?.0))
+}

@@ -1,0 +1,263 @@
+//! Shadows: revisions and policies that judge after the answer is decided, in spare
+//! capacity only.
+//!
+//! One thread of the lowest priority takes items off a short queue. Under load it gets no
+//! processor, the queue stays full, and what does not fit is shed: no answer waits for a
+//! shadow, and none changes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::ask::{Answer, Asked, call};
+use super::judgement::Report;
+use super::serving::{Revision, Serves, Serving, locked};
+use crate::engine::{Blame, Engine, now};
+use crate::item::{Content, ImageSource, Item, PartKind};
+use crate::policy::{DetectorState, Facts, Policy, Verdict};
+use crate::rollout::Arm;
+use crate::rollout::shadow::{Compared, Comparison};
+use crate::signal::{DetectorId, Label, Signal};
+
+/// Items that wait for their shadows.
+const MAX_WAITING: usize = 64;
+
+/// Bytes of items that wait: they would else be freed once they are answered.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// The queue and its thread, which starts with the first item.
+#[derive(Debug, Default)]
+pub(super) struct Shadows {
+    sender: OnceLock<SyncSender<(Job, Handle)>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    n_bytes: AtomicUsize,
+    n_judged: AtomicU64,
+    n_shed: AtomicU64,
+}
+
+/// One item that was answered.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) engine: Arc<Engine>,
+    pub(super) serving: Arc<Serving>,
+    pub(super) policy_comparison: Arc<Mutex<Option<Comparison>>>,
+    pub(super) item: Arc<Item>,
+    pub(super) verdict: Verdict,
+    pub(super) signals: Vec<Signal>,
+    pub(super) states: Vec<(DetectorId, DetectorState)>,
+    pub(super) slice: Option<String>,
+    pub(super) deadline: Duration,
+}
+
+impl Shadows {
+    /// Takes the job, or sheds it. Never waits.
+    pub(super) fn offer(&self, job: Job) {
+        let counts = &self.counts;
+        let n_bytes = bytes(&job.item);
+        // Whoever cannot be called now would only take a place from somebody.
+        let is_room = job.engine.is_spare()
+            && counts.n_bytes.load(Ordering::Relaxed) + n_bytes <= MAX_WAITING_BYTES;
+        let runtime = Handle::try_current();
+        if let (true, Ok(runtime)) = (is_room, runtime) {
+            counts.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+            if self.sender().try_send((job, runtime)).is_ok() {
+                return;
+            }
+            counts.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        }
+        counts.n_shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Items that shadows judged, and items that they did not get.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.counts.n_judged), count(&self.counts.n_shed))
+    }
+
+    fn sender(&self) -> &SyncSender<(Job, Handle)> {
+        self.sender.get_or_init(|| {
+            let (sender, receiver) = sync_channel(MAX_WAITING);
+            let counts = self.counts.clone();
+            let work = move || judge_all(&receiver, &counts);
+            let started = thread::Builder::new()
+                .name("trommel-shadow".to_owned())
+                .spawn(work);
+            if let Err(error) = started {
+                // The receiver is gone, so everything is shed.
+                tracing::error!(%error, "no thread for shadows; they are not asked");
+            }
+            sender
+        })
+    }
+}
+
+/// Ends when the host is gone.
+fn judge_all(jobs: &Receiver<(Job, Handle)>, counts: &Counts) {
+    if let Err(error) = spare_time_only() {
+        tracing::warn!(%error, "shadows run at the priority of answers");
+    }
+    for (job, runtime) in jobs {
+        let n_bytes = bytes(&job.item);
+        // The runtime may end while its last items are judged, and says so by a panic.
+        let judged = catch_unwind(AssertUnwindSafe(|| runtime.block_on(judge(&job))));
+        let done = match judged {
+            Ok(()) => &counts.n_judged,
+            Err(_) => &counts.n_shed,
+        };
+        done.fetch_add(1, Ordering::Relaxed);
+        counts.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+    }
+}
+
+fn spare_time_only() -> Result<(), thread_priority::Error> {
+    thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
+}
+
+async fn judge(job: &Job) {
+    for serves in &job.serving.detectors {
+        let shadows = job
+            .serving
+            .lineup
+            .shadows(&serves.id, &job.serving.local)
+            .filter_map(|shadow| serves.revision(shadow));
+        for shadow in shadows.filter(|shadow| shadow.reads(&job.item)) {
+            judge_by(job, serves, shadow).await;
+        }
+    }
+    if let Some(policy) = &job.serving.policy_shadow {
+        let verdict = decide(job, policy, &job.signals, &job.states);
+        let mut comparison = locked(&job.policy_comparison);
+        let salt = job.serving.lineup.salt();
+        let comparison = comparison.get_or_insert_with(|| Comparison::new(salt));
+        add(comparison, job, &verdict, policy);
+    }
+}
+
+/// What the verdict would have been had `shadow` answered for its detector.
+async fn judge_by(job: &Job, serves: &Serves, shadow: &Arc<Revision>) {
+    let by = now() + job.deadline;
+    let exhibit = match shadow.loaded.detector.reads().contains(&PartKind::Image) {
+        true => job.engine.exhibit(&job.item, by).await,
+        false => Ok(job.engine.exhibit_unopened(&job.item)),
+    };
+    let Ok(exhibit) = exhibit.map(Arc::new) else {
+        return;
+    };
+    let asked = vec![call(&job.engine, shadow, Arm::Pinned, &exhibit, by).await];
+    let failure = match outcome(&asked[0]) {
+        Outcome::Told(failure) => failure,
+        Outcome::Nothing => return,
+    };
+    let mut report = Report::default();
+    report.add(&asked);
+    let others = job.signals.iter();
+    let mut signals: Vec<Signal> = others
+        .filter(|signal| signal.detector != serves.id)
+        .cloned()
+        .collect();
+    signals.append(&mut report.signals);
+    let state = match failure {
+        Some(_) => DetectorState::Degraded,
+        None => DetectorState::Answered,
+    };
+    let mut states = job.states.clone();
+    for (id, its_state) in &mut states {
+        if *id == serves.id {
+            *its_state = state;
+        }
+    }
+    let policy = &job.serving.policy;
+    let verdict = decide(job, policy, &signals, &states);
+    let mut watch = locked(&serves.watch);
+    // It may be none any more.
+    let Some(shadowed) = watch.shadow(shadow.id()) else {
+        return;
+    };
+    if failure.is_some() {
+        shadowed.n_failed += 1;
+        shadowed.last_failure = failure;
+    }
+    add(&mut shadowed.comparison, job, &verdict, policy);
+}
+
+/// What a shadow's call tells of it.
+enum Outcome {
+    /// Why it failed by its own fault, or that it answered.
+    Told(Option<String>),
+    /// Nothing: the host failed it, or the caller, or it was not called.
+    Nothing,
+}
+
+fn outcome(asked: &Asked) -> Outcome {
+    match &asked.answer {
+        Answer::Called(call) => match &call.outcome {
+            Ok(_) => Outcome::Told(None),
+            Err(fault) if fault.blame() == Blame::Guest => Outcome::Told(Some(fault.to_string())),
+            Err(_) => Outcome::Nothing,
+        },
+        Answer::LeftAlone(_) => Outcome::Nothing,
+    }
+}
+
+fn decide(
+    job: &Job,
+    policy: &Policy,
+    signals: &[Signal],
+    states: &[(DetectorId, DetectorState)],
+) -> Verdict {
+    policy.decide(&Facts {
+        attributes: &job.item.attributes,
+        signals,
+        detectors: states,
+    })
+}
+
+/// Counts one item; the labels are those of the rules that fired for one alone.
+fn add(comparison: &mut Comparison, job: &Job, verdict: &Verdict, policy: &Policy) {
+    let given = &job.verdict;
+    let only_in = |one: &Verdict, other: &Verdict| -> Vec<String> {
+        let in_other = |name: &String| other.rules.iter().any(|rule| rule.name == *name);
+        let names = one.rules.iter().map(|rule| rule.name.clone());
+        names.filter(|name| !in_other(name)).collect()
+    };
+    let mut labels: Vec<Label> = only_in(given, verdict)
+        .iter()
+        .flat_map(|rule| job.serving.policy.labels_of(rule))
+        .chain(
+            only_in(verdict, given)
+                .iter()
+                .flat_map(|rule| policy.labels_of(rule)),
+        )
+        .collect();
+    labels.sort();
+    labels.dedup();
+    comparison.add(&Compared {
+        item: &job.item.id,
+        given: given.action,
+        shadow: verdict.action,
+        labels: &labels,
+        slice: job.slice.as_deref(),
+    });
+}
+
+/// What an item holds on to while it waits.
+fn bytes(item: &Item) -> usize {
+    let parts = item.parts.iter().map(|part| match &part.content {
+        Content::Text { text, .. } => text.len(),
+        Content::Link { target } => target.len(),
+        Content::Image { source } => match source {
+            ImageSource::Bytes(bytes) => bytes.len(),
+            ImageSource::Path(path) => path.len(),
+        },
+    });
+    parts.sum()
+}
