@@ -48,7 +48,49 @@ slope = 1.0
 intercept = 0.0
 ";
 
+/// What the guest `works` does in one of its revisions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Rounds of work per text, of a nanosecond or two each.
+    pub rounds: u32,
+    /// In how many of a hundred texts it traps; which depends on the text alone.
+    pub trap_percent: u32,
+    /// What is added to its scores, which are even from -4 to 4.
+    pub lift: f32,
+    /// The manifest's description: revisions may differ in this alone.
+    pub description: &'static str,
+}
+
 impl PluginFolder {
+    /// The folder of detector `name`, whose component is the guest `works`.
+    pub fn working(name: &str, work: &Work) -> Self {
+        let imports = ["content", "log", "results", "settings"];
+        let folder = Self::of(name, guests::component("works"), &imports);
+        let Work {
+            rounds,
+            trap_percent,
+            lift,
+            description,
+        } = work;
+        let setting = |key: &str, kind: &str, value: String| {
+            format!(
+                "[settings.{key}]\ntype = \"{kind}\"\ndefault = {value}\ndescription = \"for tests\"\n\n"
+            )
+        };
+        let settings = setting("rounds", "integer", rounds.to_string())
+            + &setting("trap-percent", "integer", trap_percent.to_string())
+            + &setting("lift", "number", format!("{lift:?}"));
+        folder.edit(
+            "[settings.greeting]",
+            &format!("{settings}[settings.greeting]"),
+        );
+        folder.edit(
+            "version = \"0.1.0\"\n",
+            &format!("version = \"0.1.0\"\ndescription = {description:?}\n"),
+        );
+        folder
+    }
+
     /// The folder of guest `name`, with what its component really imports.
     pub fn of_guest(name: &str, imports: &[&str]) -> Self {
         Self::of(name, guests::component(name), imports)

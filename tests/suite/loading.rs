@@ -1,10 +1,13 @@
 //! What is refused at load, and with which words.
 
+use std::sync::Arc;
+
 use trommel::Host;
 use trommel::engine::{EngineOptions, Limits};
+use trommel::item::Item;
 use trommel::policy::Policy;
 use trommel_tests::guests::{by_hand, component, from_text};
-use trommel_tests::plugin::PluginFolder;
+use trommel_tests::plugin::{PluginFolder, Work};
 use trommel_tests::sandbox::Sandbox;
 
 const IMPORTS: [&str; 3] = ["content", "log", "results"];
@@ -255,4 +258,50 @@ fn a_policy_about_a_label_that_no_detector_declares_is_refused() {
         error,
         "p.toml:3: no loaded detector declares the label `spaam`; did you mean `spam`?"
     );
+}
+
+/// What `works` of such settings makes of a hundred texts: scores, or none where it traps.
+async fn worked(work: &Work) -> Vec<Option<f64>> {
+    let folder = PluginFolder::working("works", work);
+    let host = Host::builder().detector(folder.path()).build().unwrap();
+    let mut scores = Vec::new();
+    for n in 0..100 {
+        let item = Arc::new(Item::from_text("item", format!("text {n}")));
+        let judgement = host.check(&item).await.unwrap();
+        scores.push(judgement.signals.first().map(|signal| signal.score.into()));
+    }
+    scores
+}
+
+#[tokio::test]
+async fn one_component_does_what_the_settings_of_each_revision_say() {
+    let steady = Work {
+        rounds: 10,
+        trap_percent: 0,
+        lift: 0.0,
+        description: "steady",
+    };
+    let plain = worked(&steady).await;
+    assert!(plain.iter().all(Option::is_some));
+    let traps = worked(&Work {
+        trap_percent: 5,
+        ..steady
+    })
+    .await;
+    let n_trapped = traps.iter().filter(|score| score.is_none()).count();
+    assert!((1..=12).contains(&n_trapped), "{n_trapped} of 100");
+    // The rest is what it was, and so are those that trap, each time.
+    for (plain, traps) in plain.iter().zip(&traps) {
+        assert!(traps.is_none() || traps == plain);
+    }
+    let lifted = worked(&Work {
+        lift: 2.0,
+        rounds: 20,
+        ..steady
+    })
+    .await;
+    for (plain, lifted) in plain.iter().zip(&lifted) {
+        let lift = lifted.unwrap() - plain.unwrap();
+        assert!((lift - 2.0).abs() < 1e-5, "{lift}");
+    }
 }
