@@ -54,6 +54,8 @@ pub(crate) fn run() -> Result<(), String> {
             "--bench",
             "kernel_matmul",
             "--bench",
+            "serve",
+            "--bench",
             "session",
             "--",
             "--test",
