@@ -8,6 +8,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use mio::Waker;
+use trommel_tests::random::Random;
 
 /// Where Linux keeps how late, in nanoseconds, a sleeper of this thread may be woken.
 const SLACK: &str = "/proc/self/timerslack_ns";
@@ -16,7 +17,7 @@ const SLACK: &str = "/proc/self/timerslack_ns";
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
     rate: f64,
-    state: u64,
+    random: Random,
     next: f64,
 }
 
@@ -25,7 +26,7 @@ impl Arrivals {
     pub(crate) fn new(rate: f64, seed: u64) -> Self {
         Self {
             rate,
-            state: seed,
+            random: Random::new(seed),
             next: 0.0,
         }
     }
@@ -36,12 +37,7 @@ impl Arrivals {
         if due > now {
             return None;
         }
-        // Knuth's MMIX generator; the high bits are the good ones.
-        self.state = self
-            .state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let uniform = (self.state >> 11) as f64 / (1_u64 << 53) as f64;
+        let uniform = (self.random.bits() >> 11) as f64 / (1_u64 << 53) as f64;
         self.next += -(1.0 - uniform).ln() / self.rate;
         Some(due)
     }

@@ -3,15 +3,21 @@
 //!
 //! `benches/README.md` says what each part asks.
 
+mod admin;
 mod arrivals;
 mod baseline;
+mod canaries;
 mod check_cost;
 mod http;
+mod judged;
+mod kills;
 mod load;
 mod overload;
 mod process;
 mod report;
 mod scene;
+mod shadow;
+mod swaps;
 
 use std::io;
 use std::process::ExitCode;
@@ -27,7 +33,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A part by its letter.
 type Part = (char, fn(&Scene) -> io::Result<Section>);
 
-const PARTS: [Part; 2] = [('a', check_cost::measure), ('f', overload::measure)];
+const PARTS: [Part; 6] = [
+    ('a', check_cost::measure),
+    ('b', swaps::measure),
+    ('c', canaries::measure),
+    ('d', shadow::measure),
+    ('e', kills::measure),
+    ('f', overload::measure),
+];
 
 const USAGE: &str = "\
 cargo bench -p trommel-benches --bench serve -- [--only a,b,…] [--quick] [--write]

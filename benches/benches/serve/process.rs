@@ -25,6 +25,7 @@ pub(crate) const TOKEN: &str = "a-token-of-a-bench-0123456789";
 pub(crate) struct Running {
     child: Child,
     pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 impl Running {
@@ -38,8 +39,9 @@ impl Running {
             .spawn()?;
         let stderr = child.stderr.take().expect("it is piped");
         let mut lines = BufReader::new(stderr).lines();
-        let (mut said, mut address) = (String::new(), None);
-        while address.is_none() {
+        let (mut said, mut address, mut admin) = (String::new(), None, None);
+        let wants_admin = arguments.contains(&"--admin");
+        while address.is_none() || (wants_admin && admin.is_none()) {
             let Some(line) = lines.next().transpose()? else {
                 let status = child.wait()?;
                 return Err(io::Error::other(format!(
@@ -49,6 +51,7 @@ impl Running {
             };
             match listens(&line) {
                 Some((at, "listen")) => address = Some(at),
+                Some((at, "admin")) => admin = Some(at),
                 _ => {
                     said.push_str(&line);
                     said.push('\n');
@@ -68,7 +71,11 @@ impl Running {
                 }
             }
         });
-        Ok(Self { child, address })
+        Ok(Self {
+            child,
+            address,
+            admin,
+        })
     }
 
     /// Processor time of all its threads so far, in user and kernel.
@@ -91,6 +98,26 @@ impl Running {
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         kib.map(|kib| kib << 10)
             .ok_or_else(|| io::Error::other("no VmRSS in its status"))
+    }
+
+    /// Bytes that it has mapped to be run, its own program and the code of guests.
+    pub(crate) fn code(&self) -> io::Result<u64> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id()))?;
+        let runs = maps.lines().filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (from, to) = fields.next()?.split_once('-')?;
+            let is_run = fields.next()?.as_bytes().get(2) == Some(&b'x');
+            let address = |digits| u64::from_str_radix(digits, 16).ok();
+            is_run
+                .then(|| Some(address(to)? - address(from)?))
+                .flatten()
+        });
+        Ok(runs.sum())
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as `kill -9` does, and waits until it has.
@@ -170,4 +197,13 @@ pub(crate) fn trommel() -> io::Result<PathBuf> {
     program.ok_or_else(|| {
         io::Error::other("no `trommel` beside this bench: `cargo build --release --workspace` makes it, or TROMMEL_BENCH_SERVER names one")
     })
+}
+
+/// Does nothing for so long.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is awaited is another process"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
