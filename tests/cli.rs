@@ -3,6 +3,7 @@
 mod compiling;
 mod packaging;
 mod plans;
+mod rolling_out;
 mod serving;
 
 use std::fs;

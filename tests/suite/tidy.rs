@@ -69,7 +69,9 @@ const DRAWING: [(&str, &[&str]); 16] = [
     ),
     (
         "server",
-        &["pipeline", "rollout", "engine", "excerpt", "item", "policy"],
+        &[
+            "pipeline", "rollout", "engine", "excerpt", "item", "policy", "revision", "signal",
+        ],
     ),
     ("cli", &[]),
     ("main", &[]),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use trommel::engine::EngineOptions;
+use trommel::registry::bundled::DETECTORS;
 use trommel::registry::{KeyError, Layout, Packed, PrivateKey, PublicKey, Shape, Trust};
 
 use super::Exit;
@@ -16,6 +17,7 @@ use super::output::shown;
 
 const EXAMPLES: &str = "\
 Examples:
+  trommel plugin export spam-text my-plugin         writes the bundled one, to be changed
   trommel plugin keygen release                     writes release.key and release.pub
   trommel plugin pack my-plugin                     writes my-plugin-0.1.0.tar
   trommel plugin sign --key release.key my-plugin-0.1.0.tar
@@ -36,6 +38,19 @@ pub(super) enum PluginCommand {
     Verify(VerifyArguments),
     /// Make a key to sign with.
     Keygen(KeygenArguments),
+    /// Write a bundled detector as a plugin folder, to begin one's own from.
+    Export(ExportArguments),
+}
+
+/// Arguments of `trommel plugin export`.
+#[derive(Debug, Args)]
+pub(super) struct ExportArguments {
+    /// The bundled detector's name.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The folder to make.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
 }
 
 /// Arguments of `trommel plugin pack`.
@@ -99,12 +114,34 @@ pub(super) fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
         PluginCommand::Sign(arguments) => sign(arguments),
         PluginCommand::Verify(arguments) => verify(arguments),
         PluginCommand::Keygen(arguments) => keygen(arguments),
+        PluginCommand::Export(arguments) => export(arguments),
     }
 }
 
 /// The public keys in some files.
 pub(super) fn public_keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, KeyError> {
     files.iter().map(|file| PublicKey::read(file)).collect()
+}
+
+fn export(arguments: &ExportArguments) -> anyhow::Result<Exit> {
+    let (name, folder) = (&arguments.name, &arguments.folder);
+    let Some((_, files)) = DETECTORS.iter().find(|(known, _)| known == name) else {
+        let known: Vec<&str> = DETECTORS.iter().map(|(known, _)| *known).collect();
+        bail!(
+            "no detector `{}` is bundled; the bundled ones are {}",
+            shown(name),
+            known.join(", ")
+        );
+    };
+    let shown = folder.display();
+    std::fs::create_dir(folder).with_context(|| format!("cannot make the folder {shown}"))?;
+    for (file, bytes) in *files {
+        let path = folder.join(file);
+        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let n_files = files.len();
+    writeln!(stdout().lock(), "wrote {shown}, {n_files} files")?;
+    Ok(Exit::Done)
 }
 
 fn pack(arguments: &PackArguments) -> anyhow::Result<Exit> {

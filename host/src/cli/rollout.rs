@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use trommel::pipeline::{LoadedRevision, RolloutStatus};
+use trommel::pipeline::{DetectorStatus, LoadedRevision, RevisionStatus, RolloutStatus};
 use trommel::revision::RevisionId;
 use trommel::rollout::{Lineup, Share, Transition, Verb};
 use trommel::signal::DetectorId;
@@ -25,11 +25,11 @@ Examples:
   trommel rollout status
   trommel rollout load spam-text-0.2.0.tar
   trommel rollout shadow spam-text 3f2a91
-  trommel rollout canary spam-text 3f2a91 5%
-  trommel rollout promote spam-text 3f2a91
+  trommel rollout canary spam-text 0.2.0 5%
+  trommel rollout promote spam-text 0.2.0
   trommel rollout rollback spam-text
 
-A revision is named by the first digits of its digest. The token of the admin API is taken
+A revision is named by its version, or by the first digits of its digest. The token of the admin API is taken
 from TROMMEL_ADMIN_TOKEN.";
 
 /// The shortest part of a digest that names a revision.
@@ -129,7 +129,7 @@ enum RolloutCommand {
 struct Named {
     /// The detector's name.
     detector: String,
-    /// The revision's digest, or its first digits.
+    /// The revision's version, its digest, or the digest's first digits.
     revision: String,
 }
 
@@ -195,7 +195,7 @@ pub(super) fn run(arguments: &RolloutArguments) -> anyhow::Result<Exit> {
 fn verb(command: &RolloutCommand, place: &mut Place) -> anyhow::Result<Verb> {
     let id = |name: &String| DetectorId::from(name.as_str());
     let mut named = |named: &Named| -> anyhow::Result<(DetectorId, RevisionId)> {
-        let revision = revision(&place.lineup()?, named)?;
+        let revision = revision(&place.status()?, named)?;
         Ok((id(&named.detector), revision))
     };
     Ok(match command {
@@ -257,27 +257,31 @@ fn verb(command: &RolloutCommand, place: &mut Place) -> anyhow::Result<Verb> {
     })
 }
 
-/// The one revision of the lineup whose digest begins so.
-fn revision(lineup: &Lineup, named: &Named) -> anyhow::Result<RevisionId> {
+/// The one revision whose digest begins so, or whose author calls it so.
+fn revision(status: &RolloutStatus, named: &Named) -> anyhow::Result<RevisionId> {
     if let Ok(revision) = named.revision.parse() {
         return Ok(revision);
     }
-    let digits = named.revision.trim_start_matches("sha256:");
     let (detector, given) = (shown(&named.detector), shown(&named.revision));
-    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if digits.len() < MIN_DIGITS || !is_hex {
-        bail!("`{given}` names no revision; give at least {MIN_DIGITS} hex digits of its digest");
-    }
-    let Some(stages) = lineup.detector(&named.detector) else {
+    let is_it = |status: &&DetectorStatus| status.detector.as_str() == named.detector;
+    let Some(status) = status.detectors.iter().find(is_it) else {
         bail!("the lineup has no detector `{detector}`; `trommel rollout status` lists them");
     };
+    let digits = named.revision.trim_start_matches("sha256:");
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_digits = digits.len() >= MIN_DIGITS && is_hex;
     let digits = format!("sha256:{}", digits.to_ascii_lowercase());
-    let staged = stages.revisions().iter().map(|staged| staged.revision);
-    let mut begin_so = staged.filter(|revision| revision.to_string().starts_with(&digits));
-    match (begin_so.next(), begin_so.next()) {
-        (Some(revision), None) => Ok(revision),
-        (None, _) => bail!("no revision of `{detector}` begins with `{given}`; load it first"),
-        _ => bail!("several revisions of `{detector}` begin with `{given}`; give more digits"),
+    let is_meant = |status: &&RevisionStatus| {
+        (is_digits && status.revision.to_string().starts_with(&digits))
+            || status.version.as_ref() == Some(&named.revision)
+    };
+    let mut meant = status.revisions.iter().filter(is_meant);
+    match (meant.next(), meant.next()) {
+        (Some(meant), None) => Ok(meant.revision),
+        (None, _) => bail!(
+            "`{given}` names no revision of `{detector}`; give its version, or at least {MIN_DIGITS} digits of its digest, and load it first"
+        ),
+        _ => bail!("`{given}` names several revisions of `{detector}`; give more digits of one"),
     }
 }
 

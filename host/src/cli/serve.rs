@@ -43,6 +43,10 @@ pub(super) struct ServeArguments {
     /// Detectors, policy and bounds; without it, the bundled detectors.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A public key; where there are any, here or in the configuration, each package must be
+    /// signed by one of them.
+    #[arg(long, value_name = "FILE")]
+    trusted_key: Vec<PathBuf>,
     /// Keep lineup, journal, packages and the policy in this folder; without it they are
     /// forgotten when the server ends.
     #[arg(long, value_name = "DIR")]
@@ -77,10 +81,12 @@ struct Configuration {
 const MAX_DEADLINE_MS: u64 = 60_000;
 
 pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
-    let configuration = match &arguments.config {
+    let mut configuration = match &arguments.config {
         Some(file) => Configuration::read(file)?,
         None => Configuration::default(),
     };
+    let keys = arguments.trusted_key.iter().cloned();
+    configuration.trusted_keys.extend(keys);
     let token = match arguments.admin {
         Some(_) => Some(configuration.token()?),
         None => None,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::excerpt::{NAME_CHARS, printable};
 use crate::item::IntakeError;
+use crate::pipeline::CheckError;
 
 /// Seconds after which a client that was refused may come again.
 const RETRY_AFTER: u32 = 1;
@@ -47,6 +48,20 @@ impl Problem {
         };
         let error = error.to_string();
         Self { status, id, error }
+    }
+}
+
+impl Problem {
+    /// Why the item called `id` was not judged.
+    pub(super) fn check(error: &CheckError, id: Option<String>) -> Self {
+        match error {
+            CheckError::Item(error) => Self::intake(error, id),
+            CheckError::Pin { .. } => Self {
+                status: StatusCode::BAD_REQUEST,
+                id,
+                error: error.to_string(),
+            },
+        }
     }
 }
 

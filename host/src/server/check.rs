@@ -16,9 +16,21 @@ use super::form::Form;
 use crate::Judgement;
 use crate::engine::now;
 use crate::item::{Item, PartKind};
+use crate::pipeline::CheckOptions;
+use crate::revision::RevisionId;
+use crate::signal::DetectorId;
 
 /// A caller's own deadline for its item, in whole milliseconds.
 const DEADLINE: &str = "trommel-deadline-ms";
+
+/// What revisions are drawn by in the stead of the item's id.
+const KEY: &str = "trommel-key";
+
+/// Characters of a key at most.
+const MAX_KEY_CHARS: usize = 200;
+
+/// Revisions that answer whatever the lineup says: `DETECTOR=REVISION`, commas between.
+const PIN: &str = "trommel-pin";
 
 /// Bodies from here on are read on a thread where nobody waits: images are megabytes of
 /// base64.
@@ -45,6 +57,7 @@ async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> 
     let (head, body) = request.into_parts();
     let form = Form::of(&head.headers)?;
     let time = time(&head.headers, shared.host.deadline())?;
+    let (key, pins) = (key(&head.headers)?, pins(&head.headers)?);
     if server.is_draining() {
         return Err(Problem::overloaded("the server is going down"));
     }
@@ -60,8 +73,13 @@ async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> 
         None => 1,
     };
     let _place = shared.admission.enter(weight, by).await?;
-    let judgement = shared.host.check_by(&item, by).await;
-    let judgement = judgement.map_err(|error| Problem::intake(&error, Some(item.id.clone())))?;
+    let options = CheckOptions {
+        by: Some(by),
+        key,
+        pins,
+    };
+    let judgement = shared.host.check_with(&item, &options).await;
+    let judgement = judgement.map_err(|error| Problem::check(&error, Some(item.id.clone())))?;
     match judgement.unseen() {
         Some(error) => Err(Problem {
             status: StatusCode::UNPROCESSABLE_ENTITY,
@@ -85,6 +103,41 @@ async fn item(form: Form, body: Vec<u8>) -> Result<Item, Problem> {
             format!("the item could not be read: {error}"),
         ))
     })
+}
+
+fn key(head: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(given) = head.get(KEY) else {
+        return Ok(None);
+    };
+    let given = given.to_str().ok();
+    let is_short = |given: &&str| (1..=MAX_KEY_CHARS).contains(&given.chars().count());
+    match given.filter(is_short) {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("`{KEY}` is 1 to {MAX_KEY_CHARS} visible ASCII characters"),
+        )),
+    }
+}
+
+fn pins(head: &HeaderMap) -> Result<Vec<(DetectorId, RevisionId)>, Problem> {
+    let Some(given) = head.get(PIN) else {
+        return Ok(Vec::new());
+    };
+    let wrong = || {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "`{PIN}` is DETECTOR=REVISION, such as spam-text=sha256:…, with commas between several"
+            ),
+        )
+    };
+    let pin = |pin: &str| {
+        let (detector, revision) = pin.trim().rsplit_once('=')?;
+        Some((DetectorId::from(detector), revision.parse().ok()?))
+    };
+    let pins = given.to_str().ok().map(|given| given.split(',').map(pin));
+    pins.and_then(Iterator::collect).ok_or_else(wrong)
 }
 
 /// The time that the caller gives its item, or the host's own.
