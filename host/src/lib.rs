@@ -24,6 +24,7 @@ pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod signal;
+mod summed;
 mod toml_text;
 
 pub use pipeline::{Host, HostBuilder, Judgement};

@@ -10,9 +10,10 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 16] = [
+const DRAWING: [(&str, &[&str]); 17] = [
     ("blame", &[]),
     ("excerpt", &[]),
+    ("summed", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
     ("decode", &["excerpt"]),
@@ -32,6 +33,7 @@ const DRAWING: [(&str, &[&str]); 16] = [
             "policy",
             "revision",
             "signal",
+            "summed",
             "toml_text",
         ],
     ),
@@ -194,6 +196,7 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
         "calibrator",
         "../calibration/src",
         "excerpt.rs",
+        "summed.rs",
         "toml_text.rs",
     ] {
         let path = workspace().join("host/src").join(module);
