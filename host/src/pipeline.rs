@@ -86,7 +86,8 @@ impl Host {
             report.add(loaded, call);
         }
         let states = self.states(&report);
-        let verdict = self.policy.load().decide(&Facts {
+        let policy = self.policy.load();
+        let verdict = policy.decide(&Facts {
             attributes: &item.attributes,
             signals: &report.signals,
             detectors: &states,
@@ -95,6 +96,7 @@ impl Host {
         Ok(Judgement {
             id: item.id.clone(),
             verdict,
+            policy: policy.digest(),
             signals: report.signals,
             degraded: report.degraded,
             unjudged: self.unjudged(item),

@@ -22,7 +22,14 @@ const DRAWING: [(&str, &[&str]); 17] = [
     ("calibrator", &["excerpt", "signal", "toml_text"]),
     (
         "policy",
-        &["calibrator", "excerpt", "item", "signal", "toml_text"],
+        &[
+            "calibrator",
+            "excerpt",
+            "item",
+            "revision",
+            "signal",
+            "toml_text",
+        ],
     ),
     (
         "rollout",

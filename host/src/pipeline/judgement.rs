@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::engine::Blame;
 use crate::excerpt::printable;
 use crate::item::{Content, ImageSource, Part, PartKind};
-use crate::policy::Verdict;
+use crate::policy::{PolicyDigest, Verdict};
 use crate::revision::RevisionId;
 use crate::signal::{DetectorId, Signal};
 
@@ -23,6 +23,8 @@ pub struct Judgement {
     pub id: String,
     /// What the policy decided.
     pub verdict: Verdict,
+    /// Which policy that was.
+    pub policy: PolicyDigest,
     /// What the answering detectors found.
     pub signals: Vec<Signal>,
     /// The detectors that were asked and gave no answer.

@@ -6,7 +6,7 @@
 //! so a condition that holds still holds when any probability rises.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DetectorState, Facts};
 use crate::{
@@ -76,6 +76,18 @@ impl Condition {
             Self::All(conditions) => conditions.iter().all(|condition| condition.holds(facts)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(facts)),
             Self::Circumstance(circumstance) => circumstance.holds(facts),
+        }
+    }
+
+    /// The labels that it names, each once.
+    pub(super) fn labels(&self) -> BTreeSet<&Label> {
+        match self {
+            Self::Score { label, .. } => BTreeSet::from([label]),
+            Self::Target(aim) => BTreeSet::from([&aim.label]),
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().flat_map(Self::labels).collect()
+            }
+            Self::Circumstance(_) => BTreeSet::new(),
         }
     }
 

@@ -44,6 +44,7 @@
 
 mod closest;
 mod condition;
+mod digest;
 mod error;
 mod parse;
 mod verdict;
@@ -52,6 +53,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use digest::PolicyDigest;
 pub use error::{PolicyError, Problem};
 pub use verdict::{Action, ActionError, FiredRule, Verdict};
 
@@ -88,6 +90,7 @@ pub const MAX_DEPTH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Policy {
     file: String,
+    digest: PolicyDigest,
     rules: Vec<Rule>,
     labels: Vec<(Label, usize)>,
     detectors: Vec<(DetectorId, usize)>,
@@ -121,6 +124,8 @@ pub enum DetectorState {
 struct Rule {
     name: String,
     when: Condition,
+    /// Those that `when` names.
+    labels: Vec<Label>,
     except: Option<Circumstance>,
     action: Action,
     reason: String,
@@ -149,6 +154,12 @@ impl Policy {
     pub fn built_in() -> Self {
         Self::parse("built-in policy", include_str!("default.toml"))
             .expect("a test parses the built-in policy")
+    }
+
+    /// Names it by the text that it was read from.
+    #[must_use]
+    pub const fn digest(&self) -> PolicyDigest {
+        self.digest
     }
 
     /// Judges one item.
@@ -259,6 +270,7 @@ impl Rule {
             reason: self.reason.clone(),
             action: self.action,
             text: self.text.clone(),
+            labels: self.labels.clone(),
         }
     }
 }

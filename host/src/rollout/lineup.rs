@@ -4,7 +4,7 @@
 mod parse;
 mod text;
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,8 @@ use thiserror::Error;
 pub(super) use parse::word;
 
 use super::Share;
-use crate::revision::{RevisionId, RevisionIdError};
+use crate::policy::PolicyDigest;
+use crate::revision::RevisionId;
 use crate::signal::DetectorId;
 
 /// Most bytes that a lineup's file may have.
@@ -108,11 +109,6 @@ pub enum End {
     /// Positions from the last downwards.
     High,
 }
-
-/// Names a policy by the sha256 of its file; written as a revision is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PolicyDigest(RevisionId);
 
 /// Names a lineup by the sha256 of its text; written as a revision is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -283,37 +279,11 @@ impl End {
     }
 }
 
-impl PolicyDigest {
-    /// Names the policy whose file is this text.
-    #[must_use]
-    pub fn of_text(text: &str) -> Self {
-        Self(digest(text))
-    }
-}
-
 impl LineupDigest {
     /// Names the lineup whose file is this text.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        Self(digest(text))
-    }
-}
-
-fn digest(text: &str) -> RevisionId {
-    RevisionId::new(Sha256::digest(text).into())
-}
-
-impl FromStr for PolicyDigest {
-    type Err = RevisionIdError;
-
-    fn from_str(text: &str) -> Result<Self, RevisionIdError> {
-        text.parse().map(Self)
-    }
-}
-
-impl fmt::Display for PolicyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        Self(RevisionId::new(Sha256::digest(text).into()))
     }
 }
 
