@@ -19,6 +19,7 @@ pub mod excerpt;
 pub mod item;
 pub mod pipeline;
 pub mod policy;
+pub mod record;
 pub mod registry;
 pub mod revision;
 pub mod rollout;

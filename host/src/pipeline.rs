@@ -215,6 +215,11 @@ impl Host {
         self.detectors.iter().map(|loaded| &loaded.detector)
     }
 
+    /// Where models run: `cpu` or `gpu`.
+    pub fn device(&self) -> &str {
+        self.engine.device().name()
+    }
+
     fn states(&self, report: &Report) -> Vec<(DetectorId, DetectorState)> {
         let state = |loaded: &Loaded| {
             let id = loaded.detector.id();

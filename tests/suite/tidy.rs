@@ -10,7 +10,7 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 17] = [
+const DRAWING: [(&str, &[&str]); 18] = [
     ("blame", &[]),
     ("excerpt", &[]),
     ("summed", &[]),
@@ -77,8 +77,15 @@ const DRAWING: [(&str, &[&str]); 17] = [
         ],
     ),
     (
+        "record",
+        &[
+            "pipeline", "registry", "engine", "rollout", "blame", "excerpt", "policy", "item",
+            "signal", "revision", "summed",
+        ],
+    ),
+    (
         "server",
-        &["pipeline", "engine", "excerpt", "item", "policy"],
+        &["record", "pipeline", "engine", "excerpt", "item", "policy"],
     ),
     ("cli", &[]),
     ("main", &[]),

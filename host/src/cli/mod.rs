@@ -7,6 +7,7 @@ mod host;
 mod input;
 mod output;
 mod plugin;
+mod recording;
 mod serve;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};

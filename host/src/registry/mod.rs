@@ -13,6 +13,7 @@ mod manifest;
 mod package;
 mod state;
 
+pub(crate) use cache::make_folder;
 pub use cache::{CompileCache, pipeline_folder};
 pub use keys::{KeyError, KeyId, PrivateKey, PublicKey, Trust};
 pub use layout::{

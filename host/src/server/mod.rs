@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::Host;
+use crate::record::Recorder;
 pub use admin::{AdminToken, WeakToken};
 use admission::Admission;
 use answer::json;
@@ -60,6 +61,7 @@ struct Shared {
     admission: Admission,
     room: BodyRoom,
     metrics: Metrics,
+    recorder: Option<Arc<Recorder>>,
     is_draining: AtomicBool,
     drained: Notify,
 }
@@ -67,10 +69,20 @@ struct Shared {
 impl Server {
     /// A server that is ready at once: verify the host first ([`Host::verify`]).
     pub fn new(host: Arc<Host>, options: ServerOptions) -> Self {
+        Self::of(host, options, None)
+    }
+
+    /// The same, and the verdicts that it answers are recorded.
+    pub fn recording(host: Arc<Host>, options: ServerOptions, recorder: Recorder) -> Self {
+        Self::of(host, options, Some(Arc::new(recorder)))
+    }
+
+    fn of(host: Arc<Host>, options: ServerOptions, recorder: Option<Arc<Recorder>>) -> Self {
         Self(Arc::new(Shared {
             admission: Admission::new(options.max_judging, options.max_waiting),
             room: BodyRoom::new(options.max_body_bytes, options.max_all_body_bytes),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(recorder.clone()),
+            recorder,
             host,
             options,
             is_draining: AtomicBool::new(false),
