@@ -3,6 +3,7 @@
 mod compiling;
 mod packaging;
 mod plans;
+mod replaying;
 mod serving;
 
 use std::fs;

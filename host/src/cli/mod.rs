@@ -8,6 +8,7 @@ mod input;
 mod output;
 mod plugin;
 mod recording;
+mod replay;
 mod serve;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
@@ -66,6 +67,8 @@ enum Command {
     Check(check::CheckArguments),
     /// Judge what comes over HTTP.
     Serve(serve::ServeArguments),
+    /// Judge recorded items on another lineup, and show whose verdict changes.
+    Replay(replay::ReplayArguments),
     /// List the devices that models can run on, and which models a GPU would run.
     Devices(devices::DevicesArguments),
     /// Show how a GPU would run a model, step by step.
@@ -126,6 +129,7 @@ pub(crate) fn run() -> ExitCode {
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Devices(arguments) => devices::devices(&arguments),
         Command::Plan(arguments) => devices::plan(&arguments),
         Command::Plugin(command) => plugin::run(&command),

@@ -26,6 +26,7 @@ pub struct HostBuilder {
     cache: CompileCache,
     with_bundled: bool,
     packages: Vec<PathBuf>,
+    opened: Vec<Package>,
     trust: Trust,
     policy: Option<Policy>,
     bounds: ItemBounds,
@@ -64,6 +65,7 @@ impl Default for HostBuilder {
             cache: CompileCache::none(),
             with_bundled: false,
             packages: Vec::new(),
+            opened: Vec::new(),
             trust: Trust::Anyone,
             policy: None,
             bounds: ItemBounds::default(),
@@ -106,6 +108,14 @@ impl HostBuilder {
     #[must_use]
     pub fn detector(mut self, path: impl Into<PathBuf>) -> Self {
         self.packages.push(path.into());
+        self
+    }
+
+    /// Loads a package that was opened before, beside what was named. Whoever opened it
+    /// has judged whether it is trusted.
+    #[must_use]
+    pub fn package(mut self, package: Package) -> Self {
+        self.opened.push(package);
         self
     }
 
@@ -159,6 +169,7 @@ impl HostBuilder {
             let most = self.engine.max_component_bytes;
             packages.push(Package::open(path, &max, most, &self.trust)?);
         }
+        packages.extend(self.opened);
         if packages.is_empty() {
             return Err(BuildError::NoDetector);
         }
