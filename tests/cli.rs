@@ -3,6 +3,7 @@
 mod compiling;
 mod packaging;
 mod plans;
+mod replaying;
 mod rolling_out;
 mod serving;
 

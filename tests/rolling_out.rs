@@ -1,6 +1,12 @@
 //! `trommel rollout` as a user drives it: the README's session, and a state folder that no
 //! host holds.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that unwraps in vain has failed, and one that is skipped says so"
+)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
@@ -39,7 +45,10 @@ fn run(here: &Path, commands: &[&str]) -> Vec<String> {
     let mut script = "trap 'kill $(jobs -p) 2> /dev/null' EXIT\n".to_owned();
     for command in commands {
         let command = command
-            .replace("trommel serve", &format!("trommel serve --listen 127.0.0.1:{public}"))
+            .replace(
+                "trommel serve",
+                &format!("trommel serve --listen 127.0.0.1:{public}"),
+            )
             .replace("127.0.0.1:8080/", &format!("127.0.0.1:{public}/"))
             .replace("127.0.0.1:8081", &format!("127.0.0.1:{admin}"));
         writeln!(script, "{command}\necho \"{MARK}\"").unwrap();
@@ -58,7 +67,9 @@ fn run(here: &Path, commands: &[&str]) -> Vec<String> {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let pieces = text.split(MARK).map(|piece| piece.trim_matches('\n').to_owned());
+    let pieces = text
+        .split(MARK)
+        .map(|piece| piece.trim_matches('\n').to_owned());
     pieces.take(commands.len()).collect()
 }
 
@@ -69,7 +80,9 @@ fn alike(text: &str) -> String {
     for piece in text.split_inclusive(word) {
         let digits = piece.trim_end_matches(word);
         let is_digest = digits.len() >= 12 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let is_count = digits.ends_with(|c: char| c.is_ascii_digit()) || digits.ends_with("ms") || digits.ends_with("µs");
+        let is_count = digits.ends_with(|c: char| c.is_ascii_digit())
+            || digits.ends_with("ms")
+            || digits.ends_with("µs");
         let begins = digits.starts_with(|c: char| c.is_ascii_digit());
         match (is_digest, is_count && begins && !digits.contains("0.")) {
             (true, _) => alike.push_str(&piece.replace(digits, "DIGITS")),
@@ -114,7 +127,11 @@ fn the_readme_shows_what_a_rollout_prints() {
         fs::write(&file, readme.replace(section, anew.trim_end_matches('\n'))).unwrap();
         return;
     }
-    assert_eq!(alike(section), alike(anew.trim_end_matches('\n')), "run `cargo xtask readme`");
+    assert_eq!(
+        alike(section),
+        alike(anew.trim_end_matches('\n')),
+        "run `cargo xtask readme`"
+    );
     let answers = fs::read_to_string(here.path().join("answers")).unwrap();
     assert_eq!(answers.matches("\"verdict\"").count(), 200);
 }
@@ -125,7 +142,11 @@ fn a_state_folder_that_no_host_holds_is_steered_too() {
     let state = here.path().join("state").display().to_string();
     let refused = trommel(&["rollout", "status", "--state", &state], "");
     assert_eq!(refused.code, 2);
-    assert!(refused.err.contains("is no state folder"), "{}", refused.err);
+    assert!(
+        refused.err.contains("is no state folder"),
+        "{}",
+        refused.err
+    );
     let imports = ["content", "log", "results"];
     let old = PluginFolder::of_guest("noop", &imports);
     drop(
@@ -147,14 +168,27 @@ fn a_state_folder_that_no_host_holds_is_steered_too() {
     let loaded: serde_json::Value = serde_json::from_str(&loaded.out).unwrap();
     let digits = &loaded["revision"].as_str().unwrap()["sha256:".len()..][..8];
     let canary = rollout(&["canary", "noop", digits, "5%"]);
-    assert!(canary.out.contains("loaded → canary 0.05"), "{}{}", canary.out, canary.err);
+    assert!(
+        canary.out.contains("loaded → canary 0.05"),
+        "{}{}",
+        canary.out,
+        canary.err
+    );
     let status = rollout(&["status"]);
-    assert!(status.out.contains("canary") && status.out.contains("5 %"), "{}", status.out);
+    assert!(
+        status.out.contains("canary") && status.out.contains("5 %"),
+        "{}",
+        status.out
+    );
     let again = rollout(&["settle", "noop"]);
     assert_eq!(again.code, 2);
     assert!(again.err.contains("nothing to settle"), "{}", again.err);
     let stranger = rollout(&["promote", "noop", "abcd"]);
-    assert!(stranger.err.contains("names no revision"), "{}", stranger.err);
+    assert!(
+        stranger.err.contains("names no revision"),
+        "{}",
+        stranger.err
+    );
     let lineup = rollout(&["lineup"]);
     assert!(lineup.out.contains("stage = \"canary\""), "{}", lineup.out);
 }

@@ -1,5 +1,10 @@
 //! `trommel serve` as a user drives it: what it cannot be set up with, and its end.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain has failed, as it should"
+)]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,47 +12,69 @@ use std::process::{Command, Stdio};
 
 use super::trommel;
 
-/// Ends a server that a failed test left.
-struct Served(std::process::Child);
+/// A server on a free port. It is ended when a failed test leaves it.
+pub(super) struct Served {
+    child: std::process::Child,
+    address: String,
+}
+
+impl Served {
+    /// `trommel serve` with these arguments, once it listens.
+    pub(super) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_trommel"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--device", "cpu"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        let address = line
+            .strip_prefix("listening on http://")
+            .and_then(|rest| rest.split_once(' '))
+            .unwrap_or_else(|| panic!("{line}"));
+        let address = address.0.to_owned();
+        Self { child, address }
+    }
+
+    /// The whole answer to one item.
+    pub(super) fn check(&self, body: &str) -> String {
+        let request = format!(
+            "POST /v1/check HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Tells it to end, and whether it ended well.
+    #[cfg(unix)]
+    pub(super) fn end(mut self) -> bool {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        self.child.wait().unwrap().success()
+    }
+}
 
 impl Drop for Served {
     fn drop(&mut self) {
         // It has ended where all is well.
-        let _ = self.0.kill();
+        let _ = self.child.kill();
     }
 }
 
 #[cfg(unix)]
 #[test]
 fn a_server_judges_over_http_and_ends_when_it_is_told_to() {
-    let mut served = Command::new(env!("CARGO_BIN_EXE_trommel"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--device", "cpu"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .map(Served)
-        .unwrap();
-    let mut lines = BufReader::new(served.0.stderr.take().unwrap()).lines();
-    let line = lines.next().unwrap().unwrap();
-    let address = line
-        .strip_prefix("listening on http://")
-        .and_then(|rest| rest.split_once(' '))
-        .unwrap_or_else(|| panic!("{line}"))
-        .0;
-    let body = r#"{"id":"7","text":"see you at seven"}"#;
-    let request = format!(
-        "POST /v1/check HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let served = Served::start(&[]);
+    let answer = served.check(r#"{"id":"7","text":"see you at seven"}"#);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains(r#""verdict":"allow""#), "{answer}");
-    let pid = served.0.id().to_string();
-    assert!(Command::new("kill").arg(pid).status().unwrap().success());
-    assert!(served.0.wait().unwrap().success());
+    assert!(served.end());
 }
 
 #[test]
@@ -63,6 +90,8 @@ fn a_server_that_cannot_be_set_up_says_why() {
     let policy = write("no-policy.toml", "policy = \"nowhere.toml\"\n");
     let short = write("short.toml", "admin-token-file = \"token\"\n");
     write("token", "abc\n");
+    let keys = write("keys.toml", "[record]\nfolder = \"r\"\nfile-mib = 0\n");
+    let unmade = write("unmade.toml", "[record]\nfolder = \"token/below\"\n");
     for (arguments, why) in [
         (&["serve", "--config", &misspelt][..], "max-wating"),
         (
@@ -78,6 +107,14 @@ fn a_server_that_cannot_be_set_up_says_why() {
             "shorter than 16 characters",
         ),
         (&["serve", "--listen", "nowhere"], "invalid"),
+        (
+            &["serve", "--config", &keys],
+            "`record.file-mib` is from 1 to 1048576, not 0",
+        ),
+        (
+            &["serve", "--config", &unmade],
+            "token/below: cannot make the folder",
+        ),
     ] {
         let refused = trommel(arguments, "");
         assert_eq!(refused.code, 2, "{}", refused.err);

@@ -19,11 +19,13 @@ pub mod excerpt;
 pub mod item;
 pub mod pipeline;
 pub mod policy;
+pub mod record;
 pub mod registry;
 pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod signal;
+mod summed;
 mod toml_text;
 
 pub use pipeline::{Host, HostBuilder, Judgement};

@@ -205,6 +205,7 @@ impl Host {
             lineup: Lineup(lineup.collect()),
             generation: serving.lineup.generation(),
             verdict,
+            policy: serving.policy.digest(),
             signals: report.signals,
             degraded: report.degraded,
             unjudged: unjudged(&serving, item),
@@ -337,6 +338,11 @@ impl Host {
         let live = serving.live();
         live.map(|revision| revision.loaded.detector.clone())
             .collect()
+    }
+
+    /// Where models run: `cpu` or `gpu`.
+    pub fn device(&self) -> &str {
+        self.engine.device().name()
     }
 }
 

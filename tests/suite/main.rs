@@ -20,6 +20,7 @@ mod operators;
 mod packages;
 mod policy;
 mod preprocess_gpu;
+mod record;
 mod rollout;
 mod server;
 mod spam_text;

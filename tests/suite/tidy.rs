@@ -10,9 +10,10 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 16] = [
+const DRAWING: [(&str, &[&str]); 18] = [
     ("blame", &[]),
     ("excerpt", &[]),
+    ("summed", &[]),
     ("toml_text", &[]),
     ("revision", &[]),
     ("decode", &["excerpt"]),
@@ -21,7 +22,14 @@ const DRAWING: [(&str, &[&str]); 16] = [
     ("calibrator", &["excerpt", "signal", "toml_text"]),
     (
         "policy",
-        &["calibrator", "excerpt", "item", "signal", "toml_text"],
+        &[
+            "calibrator",
+            "excerpt",
+            "item",
+            "revision",
+            "signal",
+            "toml_text",
+        ],
     ),
     (
         "rollout",
@@ -32,6 +40,7 @@ const DRAWING: [(&str, &[&str]); 16] = [
             "policy",
             "revision",
             "signal",
+            "summed",
             "toml_text",
         ],
     ),
@@ -68,9 +77,17 @@ const DRAWING: [(&str, &[&str]); 16] = [
         ],
     ),
     (
+        "record",
+        &[
+            "pipeline", "registry", "engine", "rollout", "blame", "excerpt", "policy", "item",
+            "signal", "revision", "summed",
+        ],
+    ),
+    (
         "server",
         &[
-            "pipeline", "rollout", "engine", "excerpt", "item", "policy", "revision", "signal",
+            "record", "pipeline", "rollout", "engine", "excerpt", "item", "policy", "revision",
+            "signal",
         ],
     ),
     ("cli", &[]),
@@ -196,6 +213,7 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
         "calibrator",
         "../calibration/src",
         "excerpt.rs",
+        "summed.rs",
         "toml_text.rs",
     ] {
         let path = workspace().join("host/src").join(module);

@@ -10,12 +10,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
-use trommel::Host;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trommel::item::{Item, ItemBounds, PartKind};
 use trommel::pipeline::DeviceChoice;
 use trommel::policy::Action;
+use trommel::{Host, Judgement};
 
 use super::host::HostArguments;
 use super::input::{Input, Sources, open_images, read};
@@ -26,7 +26,7 @@ use super::{Colour, Exit};
 const INPUTS_PER_TASK: usize = 16;
 
 /// Tasks at once, for each core.
-const TASKS_PER_CORE: usize = 4;
+pub(super) const TASKS_PER_CORE: usize = 4;
 
 /// Items with images that are judged at once, for each core.
 const IMAGES_PER_CORE: usize = 2;
@@ -177,48 +177,82 @@ async fn judge_all(
 }
 
 /// The host, and places for items that take long.
-struct Judge {
-    host: Host,
+pub(super) struct Judge {
+    pub(super) host: Host,
     /// An item's time begins when it is shown to the host. Images take so long that
     /// many at once would all come late, so few begin.
-    image_places: Semaphore,
+    image_places: Arc<Semaphore>,
+}
+
+/// An item whose images were read, and its place among those that take long.
+pub(super) struct Opened {
+    pub(super) item: Arc<Item>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Judge {
-    fn new(host: Host) -> Self {
+    pub(super) fn new(host: Host) -> Self {
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             host,
-            image_places: Semaphore::new(IMAGES_PER_CORE * n_cores),
+            image_places: Arc::new(Semaphore::new(IMAGES_PER_CORE * n_cores)),
         }
     }
 
     async fn judge(&self, input: Input) -> Answer {
         let (place, item, _room) = input.into_item();
         let unjudged = |id, place, error| Answer::Unjudged { id, place, error };
-        let mut item = match item {
+        let item = match item {
             Ok(item) => item,
             Err(error) => return unjudged(place.clone(), place, error),
         };
-        let _place = match item.part_ids(PartKind::Image).next() {
-            Some(_) => self.image_places.acquire().await.ok(),
-            None => None,
+        let opened = match self.reads_images() {
+            true => self.open(item).await,
+            false => Ok(self.as_it_is(item).await),
         };
-        if self.reads_images() && item.has_unopened_images() {
-            item = match opened(item).await {
-                Ok(item) => item,
-                Err((id, error)) => return unjudged(id, place, error),
-            };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err((id, error)) => return unjudged(id, place, error),
+        };
+        match self.check(&opened).await {
+            Ok(judgement) => Answer::Judged(Box::new(judgement), opened.item),
+            Err(error) => unjudged(opened.item.id.clone(), place, error),
+        }
+    }
+
+    /// Waits for a place if the item takes long, and reads the images that it names by
+    /// their paths; or its id and what cannot be read.
+    pub(super) async fn open(&self, mut item: Item) -> Result<Opened, (String, String)> {
+        let _place = self.place(&item).await;
+        if item.has_unopened_images() {
+            item = opened(item).await?;
         }
         let item = Arc::new(item);
-        let error = match self.host.check(&item).await {
-            Err(error) => error.to_string(),
-            Ok(judgement) => match judgement.unseen() {
-                Some(error) => error,
-                None => return Answer::Judged(Box::new(judgement), item),
-            },
-        };
-        unjudged(item.id.clone(), place, error)
+        Ok(Opened { item, _place })
+    }
+
+    /// Waits for a place, and opens nothing.
+    pub(super) async fn as_it_is(&self, item: Item) -> Opened {
+        Opened {
+            _place: self.place(&item).await,
+            item: Arc::new(item),
+        }
+    }
+
+    async fn place(&self, item: &Item) -> Option<OwnedSemaphorePermit> {
+        item.part_ids(PartKind::Image).next()?;
+        let places = self.image_places.clone();
+        places.acquire_owned().await.ok()
+    }
+
+    /// Judges it; or why nothing of it can be judged.
+    pub(super) async fn check(&self, opened: &Opened) -> Result<Judgement, String> {
+        let judgement = self.host.check(&opened.item).await;
+        let judgement = judgement.map_err(|error| error.to_string())?;
+        match judgement.unseen() {
+            Some(error) => Err(error),
+            None => Ok(judgement),
+        }
     }
 
     fn reads_images(&self) -> bool {
@@ -269,7 +303,7 @@ impl Summary {
 
 /// A counter on standard error when only that is a terminal: where the answers
 /// scroll by, they are the progress.
-fn progress() -> ProgressBar {
+pub(super) fn progress() -> ProgressBar {
     if !stderr().is_terminal() || stdout().is_terminal() {
         return ProgressBar::hidden();
     }

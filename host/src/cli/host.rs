@@ -28,9 +28,29 @@ pub(super) struct HostArguments<'a> {
 }
 
 impl HostArguments<'_> {
-    /// A builder that has opened the device and read the policy. This program compiles
-    /// components, in a child.
+    /// A builder that has all of it. This program compiles components, in a child.
     pub(super) fn builder(&self) -> anyhow::Result<HostBuilder> {
+        let mut builder = self.without_detectors()?;
+        if self.detectors.is_empty() {
+            builder = builder.bundled_detectors();
+        }
+        for package in self.detectors {
+            builder = builder.detector(package);
+        }
+        Ok(builder.trust(self.trust()?))
+    }
+
+    /// Whose packages load.
+    pub(super) fn trust(&self) -> anyhow::Result<Trust> {
+        if self.trusted_keys.is_empty() {
+            return Ok(Trust::Anyone);
+        }
+        Ok(Trust::Keys(public_keys(self.trusted_keys)?))
+    }
+
+    /// A builder that has opened the device and read the policy, for a caller with packages
+    /// of its own.
+    pub(super) fn without_detectors(&self) -> anyhow::Result<HostBuilder> {
         let gpu = GpuOptions {
             pipeline_cache: pipeline_folder(),
             ..GpuOptions::default()
@@ -45,15 +65,6 @@ impl HostArguments<'_> {
             .compile_cache(CompileCache::user());
         if let Some(deadline) = self.deadline {
             builder = builder.deadline(deadline);
-        }
-        if self.detectors.is_empty() {
-            builder = builder.bundled_detectors();
-        }
-        for package in self.detectors {
-            builder = builder.detector(package);
-        }
-        if !self.trusted_keys.is_empty() {
-            builder = builder.trust(Trust::Keys(public_keys(self.trusted_keys)?));
         }
         if let Some(file) = self.policy {
             let shown = file.display().to_string();

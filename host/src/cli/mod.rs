@@ -7,6 +7,8 @@ mod host;
 mod input;
 mod output;
 mod plugin;
+mod recording;
+mod replay;
 mod rollout;
 mod serve;
 
@@ -68,6 +70,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Bring a revision of a detector to answer, step by step, and take it back.
     Rollout(Box<rollout::RolloutArguments>),
+    /// Judge recorded items on another lineup, and show whose verdict changes.
+    Replay(replay::ReplayArguments),
     /// List the devices that models can run on, and which models a GPU would run.
     Devices(devices::DevicesArguments),
     /// Show how a GPU would run a model, step by step.
@@ -129,6 +133,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Rollout(arguments) => rollout::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Devices(arguments) => devices::devices(&arguments),
         Command::Plan(arguments) => devices::plan(&arguments),
         Command::Plugin(command) => plugin::run(&command),

@@ -11,11 +11,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use trommel::Host;
 use trommel::pipeline::DeviceChoice;
+use trommel::record::{Origin, Recorder};
 use trommel::server::{AdminToken, Server, ServerOptions};
 
 use super::Exit;
 use super::host::HostArguments;
+use super::recording::RecordConfiguration;
 
 /// The admin token, when the configuration names no file of it.
 pub(super) const TOKEN_VARIABLE: &str = "TROMMEL_ADMIN_TOKEN";
@@ -75,6 +78,8 @@ struct Configuration {
     max_body_mib: Option<usize>,
     max_all_body_mib: Option<usize>,
     drain_ms: Option<u64>,
+    /// Where verdicts are recorded, and how; without it they are not.
+    record: Option<RecordConfiguration>,
 }
 
 /// The longest deadline that a configuration may give.
@@ -110,7 +115,7 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
                 failed.join("\n  ")
             );
         }
-        let server = Server::new(host, configuration.options());
+        let server = configuration.server(host)?;
         let listener = bind(arguments.listen, "--listen").await?;
         let admin = match (arguments.admin, token) {
             (Some(address), Some(token)) => Some((bind(address, "--admin").await?, token)),
@@ -179,6 +184,12 @@ impl Configuration {
             bail!("configuration {shown}: `deadline-ms` is from 1 to {MAX_DEADLINE_MS}, not {ms}");
         }
         let folder = file.parent().unwrap_or(Path::new(""));
+        if let Some(record) = &mut configuration.record {
+            record
+                .check()
+                .with_context(|| format!("configuration {shown}"))?;
+            record.folder = folder.join(&record.folder);
+        }
         let packages = configuration.detectors.iter_mut();
         let paths = packages.chain(&mut configuration.trusted_keys);
         let files = [
@@ -218,6 +229,15 @@ impl Configuration {
                 .map_or(default.drain_time, Duration::from_millis),
             ..default
         }
+    }
+
+    fn server(&self, host: Arc<Host>) -> anyhow::Result<Server> {
+        let options = self.options();
+        let Some(record) = &self.record else {
+            return Ok(Server::new(host, options));
+        };
+        let recorder = Recorder::start(&record.folder, Origin::of(&host), record.settings())?;
+        Ok(Server::recording(host, options, recorder))
     }
 
     fn token(&self) -> anyhow::Result<AdminToken> {

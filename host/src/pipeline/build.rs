@@ -36,6 +36,7 @@ pub struct HostBuilder {
     cache: CompileCache,
     with_bundled: bool,
     packages: Vec<PathBuf>,
+    opened: Vec<Package>,
     trust: Trust,
     policy: Option<Policy>,
     bounds: ItemBounds,
@@ -99,6 +100,7 @@ impl Default for HostBuilder {
             cache: CompileCache::none(),
             with_bundled: false,
             packages: Vec::new(),
+            opened: Vec::new(),
             trust: Trust::Anyone,
             policy: None,
             bounds: ItemBounds::default(),
@@ -145,6 +147,14 @@ impl HostBuilder {
     #[must_use]
     pub fn detector(mut self, path: impl Into<PathBuf>) -> Self {
         self.packages.push(path.into());
+        self
+    }
+
+    /// Loads a package that was opened before, beside what was named. Whoever opened it
+    /// has judged whether it is trusted.
+    #[must_use]
+    pub fn package(mut self, package: Package) -> Self {
+        self.opened.push(package);
         self
     }
 
@@ -252,12 +262,12 @@ impl HostBuilder {
             detectors: serves.collect(),
             lineup: Arc::new(lineup),
             is_policy_given: given.is_some(),
-            policy: Arc::default(),
+            policy: Arc::new(Policy::built_in()),
             policy_shadow: None,
         };
         serving.policy = Arc::new(match given {
             Some(policy) => serving.fit(policy)?,
-            None => Policy::built_in().resolve(&serving.calibrators())?,
+            None => Policy::clone(&serving.policy).resolve(&serving.calibrators())?,
         });
         for serves in &serving.detectors {
             follow(&serving, serves);
@@ -284,7 +294,8 @@ impl HostBuilder {
         })
     }
 
-    /// The packages that were named, with where each lies; none for a bundled one.
+    /// The packages that were named, with where each lies; nowhere for a bundled one and
+    /// one that was opened before.
     fn packages(&self) -> Result<Vec<(Option<&Path>, Package)>, BuildError> {
         let max = &self.engine.max_limits;
         let mut packages = Vec::new();
@@ -297,6 +308,8 @@ impl HostBuilder {
             let package = Package::open(path, max, most, &self.trust)?;
             packages.push((Some(path.as_path()), package));
         }
+        let opened = self.opened.iter().cloned();
+        packages.extend(opened.map(|package| (None, package)));
         Ok(packages)
     }
 

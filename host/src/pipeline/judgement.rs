@@ -10,7 +10,7 @@ use super::ask::{Answer, Asked};
 use crate::engine::{Blame, Call, LogLine};
 use crate::excerpt::printable;
 use crate::item::{Content, ImageSource, Part, PartKind};
-use crate::policy::Verdict;
+use crate::policy::{PolicyDigest, Verdict};
 use crate::revision::RevisionId;
 use crate::rollout::Arm;
 use crate::signal::{DetectorId, Signal};
@@ -25,6 +25,8 @@ pub struct Judgement {
     pub id: String,
     /// What the policy decided.
     pub verdict: Verdict,
+    /// Which policy that was.
+    pub policy: PolicyDigest,
     /// What the answering detectors found.
     pub signals: Vec<Signal>,
     /// The detectors that were asked and gave no answer.

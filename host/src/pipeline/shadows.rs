@@ -138,7 +138,7 @@ async fn judge(job: &Job) {
         let mut comparison = locked(&job.policy_comparison);
         let salt = job.serving.lineup.salt();
         let comparison = comparison.get_or_insert_with(|| Comparison::new(salt));
-        add(comparison, job, &verdict, policy);
+        add(comparison, job, &verdict);
     }
 }
 
@@ -186,7 +186,7 @@ async fn judge_by(job: &Job, serves: &Serves, shadow: &Arc<Revision>) {
         shadowed.n_failed += 1;
         shadowed.last_failure = failure;
     }
-    add(&mut shadowed.comparison, job, &verdict, policy);
+    add(&mut shadowed.comparison, job, &verdict);
 }
 
 /// What a shadow's call tells of it.
@@ -222,22 +222,15 @@ fn decide(
 }
 
 /// Counts one item; the labels are those of the rules that fired for one alone.
-fn add(comparison: &mut Comparison, job: &Job, verdict: &Verdict, policy: &Policy) {
+fn add(comparison: &mut Comparison, job: &Job, verdict: &Verdict) {
     let given = &job.verdict;
-    let only_in = |one: &Verdict, other: &Verdict| -> Vec<String> {
+    let only_in = |one: &Verdict, other: &Verdict| -> Vec<Label> {
         let in_other = |name: &String| other.rules.iter().any(|rule| rule.name == *name);
-        let names = one.rules.iter().map(|rule| rule.name.clone());
-        names.filter(|name| !in_other(name)).collect()
+        let rules = one.rules.iter().filter(|rule| !in_other(&rule.name));
+        rules.flat_map(|rule| rule.labels.iter().cloned()).collect()
     };
-    let mut labels: Vec<Label> = only_in(given, verdict)
-        .iter()
-        .flat_map(|rule| job.serving.policy.labels_of(rule))
-        .chain(
-            only_in(verdict, given)
-                .iter()
-                .flat_map(|rule| policy.labels_of(rule)),
-        )
-        .collect();
+    let mut labels = only_in(given, verdict);
+    labels.append(&mut only_in(verdict, given));
     labels.sort();
     labels.dedup();
     comparison.add(&Compared {

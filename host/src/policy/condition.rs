@@ -6,7 +6,7 @@
 //! so a condition that holds still holds when any probability rises.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DetectorState, Facts};
 use crate::{
@@ -79,15 +79,15 @@ impl Condition {
         }
     }
 
-    /// Every label in it.
-    pub(super) fn labels(&self) -> Vec<Label> {
+    /// The labels that it names, each once.
+    pub(super) fn labels(&self) -> BTreeSet<&Label> {
         match self {
-            Self::Score { label, .. } => vec![label.clone()],
-            Self::Target(aim) => vec![aim.label.clone()],
+            Self::Score { label, .. } => BTreeSet::from([label]),
+            Self::Target(aim) => BTreeSet::from([&aim.label]),
             Self::All(conditions) | Self::Any(conditions) => {
                 conditions.iter().flat_map(Self::labels).collect()
             }
-            Self::Circumstance(_) => Vec::new(),
+            Self::Circumstance(_) => BTreeSet::new(),
         }
     }
 

@@ -44,6 +44,7 @@
 
 mod closest;
 mod condition;
+mod digest;
 mod error;
 mod parse;
 mod verdict;
@@ -52,6 +53,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use digest::PolicyDigest;
 pub use error::{PolicyError, Problem};
 pub use verdict::{Action, ActionError, FiredRule, Verdict};
 
@@ -69,7 +71,7 @@ pub const MAX_RULES: usize = 1_000;
 /// How deep conditions may nest; the condition after `when` is the first level.
 pub const MAX_DEPTH: usize = 16;
 
-/// Ordered rules over signals; none by default, which allows everything.
+/// Ordered rules over signals.
 ///
 /// ```
 /// use trommel::{item::Attributes, policy::{Action, Facts, Policy}};
@@ -85,9 +87,10 @@ pub const MAX_DEPTH: usize = 16;
 /// assert_eq!(policy.decide(&facts).action, Action::Limit);
 /// # Ok::<(), trommel::policy::PolicyError>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     file: String,
+    digest: PolicyDigest,
     rules: Vec<Rule>,
     labels: Vec<(Label, usize)>,
     detectors: Vec<(DetectorId, usize)>,
@@ -121,6 +124,8 @@ pub enum DetectorState {
 struct Rule {
     name: String,
     when: Condition,
+    /// Those that `when` names.
+    labels: Vec<Label>,
     except: Option<Circumstance>,
     action: Action,
     reason: String,
@@ -151,6 +156,12 @@ impl Policy {
             .expect("a test parses the built-in policy")
     }
 
+    /// Names it by the text that it was read from.
+    #[must_use]
+    pub const fn digest(&self) -> PolicyDigest {
+        self.digest
+    }
+
     /// Judges one item.
     ///
     /// Every rule that fires is in the verdict, in the order of the file, and
@@ -168,12 +179,6 @@ impl Policy {
     /// The labels that rules name, each with its line; one may come twice.
     pub fn labels(&self) -> impl Iterator<Item = (&Label, usize)> {
         self.labels.iter().map(|(label, line)| (label, *line))
-    }
-
-    /// The labels whose signals the rule called `rule` looks at; one may come twice.
-    pub fn labels_of(&self, rule: &str) -> Vec<Label> {
-        let rule = self.rules.iter().find(|known| known.name == rule);
-        rule.map_or_else(Vec::new, |rule| rule.when.labels())
     }
 
     /// The detectors that rules name, each with its line; one may come twice.
@@ -265,6 +270,7 @@ impl Rule {
             reason: self.reason.clone(),
             action: self.action,
             text: self.text.clone(),
+            labels: self.labels.clone(),
         }
     }
 }

@@ -11,7 +11,10 @@ use std::collections::HashMap;
 
 use toml::de::DeTable;
 
-use super::{Action, MAX_BYTES, MAX_RULES, Policy, PolicyError, Problem, Rule, error::printable};
+use super::{
+    Action, MAX_BYTES, MAX_RULES, Policy, PolicyDigest, PolicyError, Problem, Rule,
+    error::printable,
+};
 use crate::signal::{DetectorId, Label};
 use crate::toml_text::{Lines, long_key};
 use value::{Entry, Fault, Section, Value};
@@ -37,6 +40,7 @@ pub(super) fn policy(file: &str, text: &str) -> Result<Policy, PolicyError> {
     } = reader;
     Ok(Policy {
         file: file.to_owned(),
+        digest: PolicyDigest::of_text(text),
         rules,
         labels,
         detectors,
@@ -124,9 +128,12 @@ impl Reader<'_> {
         )?;
         let action = section.need("action", "an action, as in `action = \"review\"`")?;
         let reason = section.need("reason", "a code for programs, as in `reason = \"spam\"`")?;
+        let words = name.words("a unique name in quotes")?.to_owned();
+        let when = self.condition(when, 1)?;
         let rule = Rule {
-            name: name.words("a unique name in quotes")?.to_owned(),
-            when: self.condition(when, 1)?,
+            name: words,
+            labels: when.labels().into_iter().cloned().collect(),
+            when,
             except: section
                 .get("except")
                 .map(|except| self.circumstance(except, 1, "except"))

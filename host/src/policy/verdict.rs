@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::signal::Label;
+
 /// What becomes of an item, from mildest to strictest.
 ///
 /// Shown, parsed and serialised as the lower-case word.
@@ -109,6 +111,10 @@ pub struct FiredRule {
     /// Why, in words for the author of the item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The labels that the rule names, each once. Whoever compares two verdicts needs
+    /// them; an answer does not.
+    #[serde(skip)]
+    pub labels: Vec<Label>,
 }
 
 #[cfg(test)]
@@ -121,6 +127,7 @@ mod tests {
             reason: "why".into(),
             action,
             text: None,
+            labels: Vec::new(),
         }
     }
 

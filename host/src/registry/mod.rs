@@ -14,6 +14,7 @@ mod package;
 mod state;
 mod store;
 
+pub(crate) use cache::make_folder;
 pub use cache::{CompileCache, pipeline_folder};
 pub use keys::{KeyError, KeyId, PrivateKey, PublicKey, Trust};
 pub use layout::{

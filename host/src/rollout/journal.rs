@@ -1,14 +1,11 @@
 //! The journal: what happened to the lineup, one line of JSON per entry, each with a
-//! checksum. Here is its form; `registry` writes it.
+//! checksum (`summed.rs`). Here is its form; `registry` writes it.
 //!
 //! ```text
 //! {"sum":"0123456789abcdef","entry":{"at":1,"event":"lineup",…}}
 //! ```
-//!
-//! `sum` is the first 16 hex digits of the sha256 of the entry's text.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::guard::Breach;
@@ -16,6 +13,7 @@ use super::quarantine::QuarantineChange;
 use super::{Effect, LineupDigest, Moment, PolicyDigest, Transition, Verb};
 use crate::revision::RevisionId;
 use crate::signal::DetectorId;
+use crate::summed;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,9 +107,8 @@ pub struct JournalError {
     pub what: String,
 }
 
-const SUM_DIGITS: usize = 16;
-const BEFORE_SUM: &str = "{\"sum\":\"";
-const BEFORE_ENTRY: &str = "\",\"entry\":";
+/// What the content of a line is called.
+const ENTRY: &str = "entry";
 
 impl Decoded {
     /// The generation and the digest of the lineup that took effect last.
@@ -134,7 +131,7 @@ impl Decoded {
 #[expect(clippy::missing_panics_doc, reason = "a test shows that it does not")]
 pub fn encode(entry: &Entry) -> String {
     let entry = serde_json::to_string(entry).expect("names and finite numbers are JSON");
-    format!("{BEFORE_SUM}{}{BEFORE_ENTRY}{entry}}}\n", sum(&entry))
+    summed::line(ENTRY, &entry)
 }
 
 /// The entries of a journal, up to a tail that a crash may have left behind.
@@ -152,7 +149,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, JournalError> {
     let mut at = 0;
     for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         at += line.len();
-        match (text(line), &damaged) {
+        match (summed::json(ENTRY, line), &damaged) {
             (Some(_), Some(damaged)) => return Err(damaged.clone()),
             (None, Some(_)) => {}
             (None, None) => {
@@ -173,21 +170,6 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, JournalError> {
         }
     }
     Ok(decoded)
-}
-
-/// The entry's text, when the line is whole and its checksum is right.
-fn text(line: &[u8]) -> Option<&str> {
-    let line = str::from_utf8(line.strip_suffix(b"}\n")?).ok()?;
-    let rest = line.strip_prefix(BEFORE_SUM)?;
-    let (written, rest) = rest.split_at_checked(SUM_DIGITS)?;
-    let entry = rest.strip_prefix(BEFORE_ENTRY)?;
-    (sum(entry) == written).then_some(entry)
-}
-
-fn sum(entry: &str) -> String {
-    let digest = Sha256::digest(entry);
-    let digits = digest[..SUM_DIGITS / 2].iter();
-    digits.map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod parse;
 mod pins;
 mod text;
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,8 @@ pub use pins::{MAX_ALL_PINS, MAX_PINS};
 
 use super::{Refusal, Share};
 use crate::excerpt::{NAME_CHARS, printable};
-use crate::revision::{RevisionId, RevisionIdError};
+use crate::policy::PolicyDigest;
+use crate::revision::RevisionId;
 use crate::signal::DetectorId;
 
 /// Most bytes that a lineup's file may have: the longest that the bounds below allow, since
@@ -114,11 +115,6 @@ pub enum End {
     /// Positions from the last downwards.
     High,
 }
-
-/// Names a policy by the sha256 of its file; written as a revision is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PolicyDigest(RevisionId);
 
 /// Names a lineup by the sha256 of its text; written as a revision is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -345,19 +341,11 @@ impl End {
     }
 }
 
-impl PolicyDigest {
-    /// Names the policy whose file is this text.
-    #[must_use]
-    pub fn of_text(text: &str) -> Self {
-        Self(digest(text))
-    }
-}
-
 impl LineupDigest {
     /// Names the lineup whose file is this text.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        Self(digest(text))
+        Self(RevisionId::new(Sha256::digest(text).into()))
     }
 }
 
@@ -367,24 +355,6 @@ fn in_a_new_one(what: String) -> LineupError {
         file: "a new lineup".to_owned(),
         line: 1,
         what,
-    }
-}
-
-fn digest(text: &str) -> RevisionId {
-    RevisionId::new(Sha256::digest(text).into())
-}
-
-impl FromStr for PolicyDigest {
-    type Err = RevisionIdError;
-
-    fn from_str(text: &str) -> Result<Self, RevisionIdError> {
-        text.parse().map(Self)
-    }
-}
-
-impl fmt::Display for PolicyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -27,10 +27,12 @@ mod verb;
 
 pub use lineup::{
     DetectorLineup, End, Lineup, LineupDigest, LineupError, MAX_ALL_PINS, MAX_BYTES, MAX_DETECTORS,
-    MAX_PINS, MAX_REVISIONS, MAX_WORD_CHARS, PolicyDigest, Stage, Staged,
+    MAX_PINS, MAX_REVISIONS, MAX_WORD_CHARS, Stage, Staged,
 };
 pub use local::{Effect, LocalAborts};
 pub use moment::Moment;
 pub use share::{Share, ShareError};
 pub use split::{Arm, Assignment, Position};
 pub use verb::{Change, PinChange, Refusal, Transition, Verb};
+
+pub use crate::policy::PolicyDigest;

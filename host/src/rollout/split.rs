@@ -1,6 +1,7 @@
 //! The split: who answers for a key. A pure function of salt, detector, key and shares,
 //! so that fifty hosts with one lineup split alike and agree tomorrow with today.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{End, Lineup, LocalAborts, Share};
@@ -28,7 +29,8 @@ pub struct Assignment {
 }
 
 /// On which side of a comparison an answer stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Arm {
     /// The live revision.
     Live,

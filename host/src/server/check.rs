@@ -86,7 +86,12 @@ async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> 
             id: Some(judgement.id),
             error,
         }),
-        None => Ok(judgement),
+        None => {
+            if let Some(recorder) = &shared.recorder {
+                recorder.offer(&item, &judgement);
+            }
+            Ok(judgement)
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! What the server counts, as Prometheus reads it.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -15,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Server;
 use crate::Judgement;
+use crate::record::Recorder;
 
 /// Type that OpenMetrics text is sent as.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -76,7 +80,7 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(recorder: Option<Arc<Recorder>>) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             check_seconds: seconds(),
@@ -90,7 +94,12 @@ impl Metrics {
             requests_failure: Family::default(),
             request_micros: Family::default(),
         };
-        metrics.registered()
+        let mut metrics = metrics.registered();
+        if let Some(recorder) = recorder {
+            let records = Box::new(Records(recorder));
+            metrics.registry.register_collector(records);
+        }
+        metrics
     }
 
     fn registered(mut self) -> Self {
@@ -189,6 +198,32 @@ impl Metrics {
             outcome,
         };
         self.detector_outcomes.get_or_create(&outcomes).inc();
+    }
+}
+
+/// What became of the records, as the recorder counts it.
+#[derive(Debug)]
+struct Records(Arc<Recorder>);
+
+impl Collector for Records {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts = self.0.counts();
+        for (name, help, count) in [
+            ("written", "Records that were written", counts.written),
+            (
+                "dropped",
+                "Judgements that came while too many waited to be recorded",
+                counts.dropped,
+            ),
+            ("failed", "Records that could not be written", counts.failed),
+        ] {
+            let counter = ConstCounter::new(count);
+            let name = format!("trommel_records_{name}");
+            let kind = counter.metric_type();
+            let metric = encoder.encode_descriptor(&name, help, None, kind)?;
+            counter.encode(metric)?;
+        }
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Host;
+use crate::record::Recorder;
 pub use admin::{AdminToken, WeakToken};
 use admission::Admission;
 use answer::json;
@@ -62,6 +63,7 @@ struct Shared {
     metrics: Metrics,
     /// One package at a time.
     uploads: Semaphore,
+    recorder: Option<Arc<Recorder>>,
     is_draining: AtomicBool,
     drained: Notify,
 }
@@ -69,10 +71,20 @@ struct Shared {
 impl Server {
     /// A server that is ready at once: verify the host first ([`Host::verify`]).
     pub fn new(host: Arc<Host>, options: ServerOptions) -> Self {
+        Self::of(host, options, None)
+    }
+
+    /// The same, and the verdicts that it answers are recorded.
+    pub fn recording(host: Arc<Host>, options: ServerOptions, recorder: Recorder) -> Self {
+        Self::of(host, options, Some(Arc::new(recorder)))
+    }
+
+    fn of(host: Arc<Host>, options: ServerOptions, recorder: Option<Arc<Recorder>>) -> Self {
         Self(Arc::new(Shared {
             admission: Admission::new(options.max_judging, options.max_waiting),
             room: BodyRoom::new(options.max_body_bytes, options.max_all_body_bytes),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(recorder.clone()),
+            recorder,
             uploads: Semaphore::new(1),
             host,
             options,

@@ -178,12 +178,15 @@ async fn a_canary_answers_for_its_share_of_keys_and_a_pin_for_whoever_names_it()
 #[tokio::test]
 async fn a_canary_that_traps_is_aborted_and_no_caller_sees_it() {
     let (old, new) = (plugin("noop", "old"), plugin("traps", "new"));
+    const NOTHING: &str = "[[rule]]\nname = \"never\"\nwhen = { attribute = \"never\", present = true }\n\
+                           action = \"tag\"\nreason = \"never\"\n";
+    let policy = Policy::parse("p.toml", NOTHING).unwrap();
     // Its verdicts and scores would give it away sooner.
     let settings = GuardSettings {
         score_psi: 100.0,
         ..GuardSettings::default()
     };
-    let host = host(&old).policy(Policy::default()).guard(settings);
+    let host = host(&old).policy(policy).guard(settings);
     let host = host.build().unwrap();
     let new = load(&host, &new).await;
     step(&host, canary(new, 0.5)).await;

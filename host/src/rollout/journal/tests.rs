@@ -156,7 +156,7 @@ fn damage_before_a_whole_entry_is_an_error_and_no_tail() {
 #[test]
 fn an_entry_of_another_version_is_an_error_and_not_cut_off() {
     let entry = "{\"at\":1,\"event\":\"later\"}";
-    let line = format!("{BEFORE_SUM}{}{BEFORE_ENTRY}{entry}}}\n", sum(entry));
+    let line = summed::line(ENTRY, entry);
     let error = decode(line.as_bytes()).unwrap_err().to_string();
     assert!(
         error.starts_with("line 1 is whole but of another version"),
