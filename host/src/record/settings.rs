@@ -50,7 +50,7 @@ pub struct RecordSettings {
     pub n_files: usize,
     /// Judgements that wait to be recorded; the next is dropped.
     pub max_queued: usize,
-    /// Bytes of the items of all that wait; an item larger than this waits alone.
+    /// Bytes of all that wait, items and judgements; one larger than this waits alone.
     pub max_queued_bytes: usize,
 }
 

@@ -14,6 +14,7 @@ use crate::Judgement;
 use crate::engine::now;
 use crate::item::{Attribute, Content, ImageSource, Item};
 use crate::rollout::{Moment, Share};
+use crate::signal::Evidence;
 
 /// After a write failed nothing is tried for this long; doubled each time, up to the
 /// longest.
@@ -62,7 +63,7 @@ struct Counters {
     written: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
-    /// Bytes of the items that wait.
+    /// Bytes of the items and judgements that wait.
     queued_bytes: AtomicUsize,
 }
 
@@ -128,7 +129,7 @@ impl Recorder {
         let Some(share) = self.settings.sampled(&item.id, action) else {
             return;
         };
-        let bytes = n_bytes(item);
+        let bytes = item_bytes(item) + judgement_bytes(judgement);
         if !self.counters.take(bytes, self.settings.max_queued_bytes) {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -172,7 +173,7 @@ impl Drop for Recorder {
 }
 
 impl Counters {
-    /// Room for an item's bytes, if there is any; an item is let in alone whatever its
+    /// Room for so many bytes, if there is any; an item is let in alone whatever its
     /// size, for it would never be recorded otherwise.
     fn take(&self, bytes: usize, most: usize) -> bool {
         let taken = |queued: usize| {
@@ -188,8 +189,8 @@ impl Counters {
     }
 }
 
-/// Bytes that a waiting item holds, roughly; one at least, so that none waits for nothing.
-fn n_bytes(item: &Item) -> usize {
+/// Bytes that a waiting item holds, roughly; more than none, so that none waits for nothing.
+fn item_bytes(item: &Item) -> usize {
     let parts = item.parts.iter().map(|part| match &part.content {
         Content::Text { text, .. } => text.len(),
         Content::Image {
@@ -211,6 +212,22 @@ fn n_bytes(item: &Item) -> usize {
     let embeddings = embeddings.map(|numbers| size_of_val(numbers.as_slice()));
     let all = parts.chain(attributes).chain(embeddings).sum::<usize>();
     all + item.id.len() + size_of::<Item>()
+}
+
+/// Bytes of what plugins made of it, roughly; how many they are is a matter of manifests.
+fn judgement_bytes(judgement: &Judgement) -> usize {
+    let evidence = judgement.signals.iter().flat_map(|signal| &signal.evidence);
+    let evidence = evidence.map(|evidence| {
+        let words = match evidence {
+            Evidence::Note { text } => text.len(),
+            _ => 0,
+        };
+        size_of::<Evidence>() + words
+    });
+    let reasons = judgement.degraded.iter();
+    let reasons = reasons.map(|degraded| degraded.reason.len());
+    let signals = size_of_val(judgement.signals.as_slice());
+    size_of::<Judgement>() + signals + evidence.chain(reasons).sum::<usize>()
 }
 
 /// The thread's side.

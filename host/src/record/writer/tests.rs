@@ -11,7 +11,7 @@ use crate::blame::Blame;
 use crate::pipeline::{Degraded, Lineup, Timings, Unjudged};
 use crate::policy::{Action, FiredRule, PolicyDigest, Verdict};
 use crate::revision::RevisionId;
-use crate::signal::{CalibratorVersion, Evidence, Probability, Signal};
+use crate::signal::{CalibratorVersion, Probability, Signal};
 
 const SECRET: &str = "s3cr3t";
 
@@ -233,8 +233,18 @@ fn items_that_wait_are_bounded_in_bytes_and_a_large_one_waits_alone() {
     counters.give_back(1_000);
     assert!(counters.take(60, 100) && counters.take(40, 100));
     assert!(!counters.take(1, 100));
-    let (item, _) = secret("7");
-    assert!(n_bytes(&item) > SECRET.len() * 4);
+    let (mut item, mut judgement) = secret("7");
+    let (before, words) = (item_bytes(&item), judgement_bytes(&judgement));
+    let long = Attribute::Text("x".repeat(1_000));
+    Arc::make_mut(&mut item)
+        .attributes
+        .insert("long".to_owned(), long);
+    Arc::make_mut(&mut item).push_image([0; 2_000].as_slice().into());
+    assert_eq!(item_bytes(&item), before + 3_004);
+    let text = "x".repeat(5_000);
+    judgement.signals[0].evidence.push(Evidence::Note { text });
+    judgement.degraded[0].reason.push_str("more");
+    assert!(judgement_bytes(&judgement) >= words + 5_004);
 }
 
 #[test]
