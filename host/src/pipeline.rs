@@ -30,7 +30,7 @@ pub use status::{
 };
 pub use steps::{LoadedRevision, StepError};
 
-use crate::engine::{Detector, Engine, Exhibit, now};
+use crate::engine::{Detector, Engine, Exhibit, PoolUse, now};
 use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
 use crate::policy::{DetectorState, Facts, Policy, Verdict};
 use crate::registry::{CompileCache, Trust};
@@ -325,6 +325,11 @@ impl Host {
     /// The lineup in effect.
     pub fn lineup(&self) -> Arc<crate::rollout::Lineup> {
         self.serving.load().lineup.clone()
+    }
+
+    /// What of the sandbox's pool is taken now.
+    pub fn pool_use(&self) -> PoolUse {
+        self.engine.pool_use()
     }
 
     /// The time that every item has at most, from item to verdict.

@@ -391,6 +391,9 @@ async fn a_drained_server_answers_what_it_has_begun_and_ends() {
     while !running.metrics().await.contains("trommel_judging 1") {
         tokio::task::yield_now().await;
     }
+    let bearer = format!("authorization: Bearer {TOKEN}");
+    let status = send(&running.admin, "GET", "/admin/v1/status", &[&bearer], b"").await;
+    assert_eq!(status.json()["pool"]["calls"], 1, "{status:?}");
     begun.drain();
     assert_eq!(in_flight.await.unwrap().status, 200);
     tokio::time::timeout(Duration::from_secs(20), running.serving)
@@ -426,6 +429,7 @@ async fn the_admin_surface_wants_its_token_and_is_not_on_the_public_port() {
     let right = status(&[&format!("authorization: Bearer {TOKEN}")]).await;
     assert_eq!(right.status, 200, "{right:?}");
     assert_eq!(right.json()["detectors"].as_array().unwrap().len(), 2);
+    assert_eq!(right.json()["pool"]["memories"], 0);
     let public = send(&running.public, "GET", "/admin/v1/status", &[], b"").await;
     assert_eq!(public.status, 404);
     AdminToken::new("short").unwrap_err();

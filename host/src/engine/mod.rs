@@ -73,6 +73,21 @@ impl Default for EngineOptions {
     }
 }
 
+/// What of an engine's pool is taken at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct PoolUse {
+    /// Places for calls; a call takes one from its start to its end.
+    pub calls: u64,
+    /// Core instances.
+    pub instances: u64,
+    /// Linear memories.
+    pub memories: u64,
+    /// Tables.
+    pub tables: u64,
+    /// Fiber stacks.
+    pub stacks: u64,
+}
+
 /// Compiles, holds and runs components on one pool and one device.
 pub struct Engine {
     wasmtime: wasmtime::Engine,
@@ -124,6 +139,21 @@ impl Engine {
     /// Whether at least half of the places for calls are free.
     pub(crate) fn is_spare(&self) -> bool {
         2 * self.places.available_permits() >= self.options.max_calls as usize
+    }
+
+    /// What of the pool is taken now: all zero when no call runs.
+    pub fn pool_use(&self) -> PoolUse {
+        let n_free = self.places.available_permits();
+        let n_calls = (self.options.max_calls as usize).saturating_sub(n_free);
+        let pool = self.wasmtime.pooling_allocator_metrics();
+        let pool = pool.expect("every engine of ours allocates from a pool");
+        PoolUse {
+            calls: n_calls as u64,
+            instances: pool.core_instances(),
+            memories: pool.memories() as u64,
+            tables: pool.tables() as u64,
+            stacks: pool.stacks() as u64,
+        }
     }
 
     /// What makes code compiled elsewhere fit this engine.

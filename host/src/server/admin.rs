@@ -117,6 +117,7 @@ async fn status(State(server): State<Server>) -> Response {
         "detectors": detectors,
         "waiting": admission.n_waiting(),
         "judging": admission.n_judging(),
+        "pool": server.0.host.pool_use(),
     });
     answer::json(StatusCode::OK, &status)
 }
