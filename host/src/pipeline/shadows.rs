@@ -118,6 +118,24 @@ fn judge_all(jobs: &Receiver<(Job, Handle)>, counts: &Counts) {
     }
 }
 
+/// The lowest niceness still takes a share of the core from who answers, and need not give
+/// way at once when one wakes; Linux has a policy below it that does.
+#[cfg(target_os = "linux")]
+fn spare_time_only() -> Result<(), thread_priority::Error> {
+    use thread_priority::{
+        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+    };
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    match thread_schedule_policy() {
+        // Niceness means nothing then, and whoever was made nicer may not set it back.
+        Ok(policy) if policy == idle => Ok(()),
+        _ => set,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
 fn spare_time_only() -> Result<(), thread_priority::Error> {
     thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
 }
