@@ -31,17 +31,24 @@ pub struct ServerOptions {
     pub drain_time: Duration,
 }
 
+/// Shares of judging per core. More would only take the core from each other, and while
+/// they do, detectors' deadlines pass and whoever is to be refused waits.
+const SHARES_PER_CORE: u32 = 8;
+
+/// Shares of an item with images: two per core are judged at once.
+const IMAGE_WEIGHT: u32 = SHARES_PER_CORE / 2;
+
 impl Default for ServerOptions {
-    /// 1,024 connections, 64 shares of judging of which an image takes so many that two per
-    /// core are judged at once, 256 waiting items, 96 MiB a body and 512 MiB all, 10 s for
-    /// a head, 30 s for a body, 2 GiB and 10 min for a package, 30 s to drain.
+    /// 1,024 connections, 8 shares of judging per core of which an image takes half, 256
+    /// waiting items, 96 MiB a body and 512 MiB all, 10 s for a head, 30 s for a body, 2 GiB
+    /// and 10 min for a package, 30 s to drain.
     fn default() -> Self {
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let images_at_once = u32::try_from(2 * n_cores).unwrap_or(u32::MAX);
+        let n_cores = u32::try_from(n_cores).unwrap_or(u32::MAX);
         Self {
             max_connections: 1024,
-            max_judging: 64,
-            image_weight: (64 / images_at_once).max(1),
+            max_judging: n_cores.saturating_mul(SHARES_PER_CORE),
+            image_weight: IMAGE_WEIGHT,
             max_waiting: 256,
             max_body_bytes: 96 << 20,
             max_all_body_bytes: 512 << 20,
