@@ -219,10 +219,12 @@ fn tell_memory(section: &mut Section, memory: &[u64], before: u64) {
     );
 }
 
-/// When answers are as they were: from then on, in every tenth of a second, all are
-/// judgements and half of them come within twice the time that half of them took before.
+/// When answers are as they were: from then on, for half a second, all are judgements and
+/// in each tenth of a second half of them come within twice the time that half of them took
+/// before.
 fn recovered(steady: &[Sample], after: &[Sample]) -> Option<Duration> {
     const WINDOW_MS: u128 = 100;
+    const AS_BEFORE: usize = 5;
     let median = |samples: &mut Vec<Duration>| quantile(samples, 0.5);
     let usual = median(&mut steady.iter().map(Sample::latency).collect());
     let window = |sample: &Sample| (sample.due.as_millis() / WINDOW_MS) as usize;
@@ -233,10 +235,13 @@ fn recovered(steady: &[Sample], after: &[Sample]) -> Option<Duration> {
         latencies.push(sample.latency());
         *is_good &= sample.status == Some(200);
     }
-    let is_bad = |(latencies, is_good): &mut (Vec<Duration>, bool)| {
-        !*is_good || median(latencies) > usual * 2
-    };
-    let last_bad = windows.iter_mut().rposition(is_bad);
-    let from = last_bad.map_or(0, |last| last + 1);
-    (from < n_windows).then(|| Duration::from_millis(from as u64 * WINDOW_MS as u64))
+    let is_good: Vec<bool> = windows
+        .iter_mut()
+        .map(|(latencies, is_good)| *is_good && median(latencies) <= usual * 2)
+        .collect();
+    let n_in_a_row = AS_BEFORE.min(n_windows);
+    let from = is_good
+        .windows(n_in_a_row)
+        .position(|row| row.iter().all(|is_good| *is_good))?;
+    Some(Duration::from_millis((from as u128 * WINDOW_MS) as u64))
 }
