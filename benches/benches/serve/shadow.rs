@@ -23,6 +23,8 @@ const MOST_AT_OVERLOAD: f64 = 0.05;
 /// How many times what the server answers at most.
 const OVERLOAD: f64 = 3.0;
 
+const MANIFEST: &str = "plugin.toml";
+
 const CONNECTIONS: usize = 64;
 const CONNECTIONS_AT_OVERLOAD: usize = 512;
 
@@ -77,10 +79,13 @@ fn spam_text(scene: &Scene) -> io::Result<Pair> {
         fs::write(live.path().join(file), bytes)?;
         fs::write(other.path().join(file), bytes)?;
     }
-    let manifest = other.path().join("plugin.toml");
-    let text = fs::read_to_string(&manifest)?;
+    // The model card is not among them, and a package must hold what its manifest names.
+    let text = fs::read_to_string(live.path().join(MANIFEST))?;
+    let lines = text.lines().filter(|line| !line.starts_with("model-card"));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    fs::write(live.path().join(MANIFEST), &text)?;
     let text = text.replacen("description = \"", "description = \"The shadow. ", 1);
-    fs::write(&manifest, text)?;
+    fs::write(other.path().join(MANIFEST), text)?;
     Ok(Pair {
         name,
         what: "spam-text",
