@@ -47,8 +47,6 @@ fn plugin_folder(name: &str, below: &Path) {
     for (file, bytes) in *files {
         fs::write(folder.join(file), bytes).unwrap();
     }
-    let card = workspace().join("guest-models").join(name);
-    fs::copy(card.join("MODEL_CARD.md"), folder.join("MODEL_CARD.md")).unwrap();
 }
 
 /// A command line without the shell's finer points: words, and words in `'`.

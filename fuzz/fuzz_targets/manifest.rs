@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::fuzz_target;
 use trommel::calibrator::Calibrator;
 use trommel::engine::Limits;
-use trommel::registry::{FileError, Package};
+use trommel::registry::{FileError, FileKind, Package};
 use trommel::signal::Label;
 
 const SCORES: [f32; 11] = [
@@ -31,7 +31,7 @@ const SCORES: [f32; 11] = [
 
 fuzz_target!(|data: &[u8]| {
     let files = files(data);
-    let read = |name: &str| match files.get(name.as_bytes()) {
+    let read = |name: &str, _: FileKind| match files.get(name.as_bytes()) {
         Some(bytes) => Ok(Cow::Owned(bytes.to_vec())),
         None if name.ends_with(".toml") => Err(FileError {
             file: name.into(),

@@ -258,6 +258,10 @@ impl Host {
             let policy = Policy::clone(&serving.policy);
             serving.policy = Arc::new(policy.resolve(&serving.calibrators())?);
         }
+        if let Some(shadow) = &serving.policy_shadow {
+            let shadow = Policy::clone(shadow);
+            serving.policy_shadow = Some(Arc::new(shadow.resolve(&serving.calibrators())?));
+        }
         let (keeper, committed) = (self.keeper.clone(), next.clone());
         let what = format!("{cause:?}");
         blocking(move || keeper.commit(&committed, cause)).await??;
@@ -270,7 +274,6 @@ impl Host {
             }
             Serving {
                 local,
-                policy_shadow: now.policy_shadow.clone(),
                 ..serving.clone()
             }
         });
@@ -369,7 +372,9 @@ pub(super) fn follow(serving: &Serving, serves: &Serves) {
             Watched::all(&revision.loaded.calibrator)
         })
     };
-    locked(&serves.watch).follow(stages, live, serving.lineup.salt(), watched);
+    let is_out = |revision| serving.local.is_out(&serving.lineup, &serves.id, revision);
+    let salt = serving.lineup.salt();
+    locked(&serves.watch).follow(stages, live, is_out, salt, watched);
 }
 
 /// Runs what blocks where nobody waits for it.

@@ -84,11 +84,13 @@ impl Watch {
     }
 
     /// Begins and ends guards and comparisons as the detector's part of a new lineup has
-    /// it. `live` is who answers as the live revision on this host.
+    /// it. `live` is who answers as the live revision on this host, and `is_out` whom it
+    /// took out.
     pub(super) fn follow(
         &mut self,
         stages: &DetectorLineup,
         live: Option<RevisionId>,
+        is_out: impl Fn(RevisionId) -> bool,
         salt: &str,
         watched: impl Fn(RevisionId) -> Vec<Watched>,
     ) {
@@ -111,7 +113,8 @@ impl Watch {
             let same = |guarded: &Guarded| {
                 guarded.guard.candidate() == candidate
                     && guarded.other == Some(other)
-                    && guarded.guard.breach().is_none()
+                    // Who was taken out is not tried again, and its breach is still told.
+                    && (guarded.guard.breach().is_none() || is_out(candidate))
             };
             let kept = old.iter().position(same).map(|at| old.swap_remove(at));
             let guarded = match kept {

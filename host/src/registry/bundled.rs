@@ -23,6 +23,10 @@ const SPAM_TEXT: Files = &[
         include_bytes!("../../../guest-models/spam-text/calibrator.toml"),
     ),
     (
+        "MODEL_CARD.md",
+        include_bytes!("../../../guest-models/spam-text/MODEL_CARD.md"),
+    ),
+    (
         "model.onnx",
         include_bytes!("../../../guest-models/spam-text/model.onnx"),
     ),
@@ -40,6 +44,10 @@ const IMAGE_QUALITY: Files = &[
     (
         "calibrator.toml",
         include_bytes!("../../../guest-models/image-quality/calibrator.toml"),
+    ),
+    (
+        "MODEL_CARD.md",
+        include_bytes!("../../../guest-models/image-quality/MODEL_CARD.md"),
     ),
     (
         "model.onnx",

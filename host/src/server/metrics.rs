@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Server;
 use crate::Judgement;
+use crate::pipeline::RolloutStatus;
 use crate::record::Recorder;
 
 /// Type that OpenMetrics text is sent as.
@@ -33,6 +34,10 @@ pub(super) struct Metrics {
     detector_outcomes: Family<OutcomeLabels, Counter>,
     waiting: Gauge,
     judging: Gauge,
+    generation: Gauge,
+    taken_out: Family<RevisionLabels, Gauge>,
+    shadow_judged: Gauge,
+    shadow_shed: Gauge,
     // Counters by nature; as counters, their names would end in `_total`, and dashboards
     // that were made for Triton would not find them.
     requests_success: Family<ModelLabels, Gauge>,
@@ -67,6 +72,12 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RevisionLabels {
+    detector: String,
+    revision: String,
+}
+
 /// As Triton calls what we call detector and revision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
@@ -90,6 +101,10 @@ impl Metrics {
             detector_outcomes: Family::default(),
             waiting: Gauge::default(),
             judging: Gauge::default(),
+            generation: Gauge::default(),
+            taken_out: Family::default(),
+            shadow_judged: Gauge::default(),
+            shadow_shed: Gauge::default(),
             requests_success: Family::default(),
             requests_failure: Family::default(),
             request_micros: Family::default(),
@@ -134,6 +149,26 @@ impl Metrics {
             self.waiting.clone(),
         );
         ours.register("judging", "Shares of judging in use", self.judging.clone());
+        ours.register(
+            "lineup_generation",
+            "Generation of the lineup in effect",
+            self.generation.clone(),
+        );
+        ours.register(
+            "taken_out",
+            "Revisions that this host took out by itself",
+            self.taken_out.clone(),
+        );
+        ours.register(
+            "shadow_judged",
+            "Items that shadows judged since the start",
+            self.shadow_judged.clone(),
+        );
+        ours.register(
+            "shadow_shed",
+            "Items that shadows did not get since the start",
+            self.shadow_shed.clone(),
+        );
         let theirs = all.sub_registry_with_prefix("nv_inference");
         theirs.register(
             "request_success",
@@ -173,6 +208,24 @@ impl Metrics {
             let failed = called.failed.as_ref();
             let outcome = failed.map_or("answered", |(blame, _)| blame.as_str());
             self.called(labels, outcome, called.took);
+        }
+    }
+
+    /// What is told of the rollout is read when somebody asks.
+    fn rolled_out(&self, status: &RolloutStatus) {
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.generation.set(gauge(status.generation));
+        self.shadow_judged.set(gauge(status.n_shadowed));
+        self.shadow_shed.set(gauge(status.n_shed));
+        self.taken_out.clear();
+        for detector in &status.detectors {
+            for revision in detector.revisions.iter().filter(|status| status.taken_out) {
+                let labels = RevisionLabels {
+                    detector: detector.detector.to_string(),
+                    revision: revision.revision.short(),
+                };
+                self.taken_out.get_or_create(&labels).set(1);
+            }
         }
     }
 
@@ -232,6 +285,7 @@ pub(super) async fn metrics(State(server): State<Server>) -> Response {
     let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     metrics.waiting.set(gauge(admission.n_waiting()));
     metrics.judging.set(gauge(admission.n_judging()));
+    metrics.rolled_out(&server.0.host.status());
     let mut text = String::new();
     match encode(&mut text, &metrics.registry) {
         Ok(()) => {
