@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use trommel::item::Item;
 use trommel::record::{Origin, RecordSettings, Recorder};
-use trommel::registry::{Package, bundled};
+use trommel::registry::{CompileCache, Package, bundled};
 use trommel::{Host, engine::Limits};
 use trommel_tests::workspace;
 
 use super::serving::Served;
-use super::{Ran, trommel};
+use super::{Ran, cache, trommel};
 
 const ITEMS: [(&str, &str); 4] = [
     (
@@ -29,6 +29,14 @@ const ITEMS: [(&str, &str); 4] = [
     ("changed", "the meeting is on tuesday"),
     ("gone", "bring the slides"),
 ];
+
+/// Judges what is recorded: one for all tests, since others run beside them that must be
+/// in time.
+static HOST: LazyLock<Host> = LazyLock::new(|| {
+    let host = Host::builder().package(bundled("spam-text"));
+    let components = CompileCache::at(&cache().join("trommel/components"));
+    host.compile_cache(components).build().unwrap()
+});
 
 /// Records of the bundled `spam-text`, and the files of a replay.
 struct Scene {
@@ -51,14 +59,12 @@ impl Scene {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();
-        let package = bundled("spam-text");
-        let host = Host::builder().package(package).build().unwrap();
         let folder = self.folder.path().join("records");
-        let recorder = Recorder::start(&folder, Origin::of(&host), settings).unwrap();
+        let recorder = Recorder::start(&folder, Origin::of(&HOST), settings).unwrap();
         runtime.unwrap().block_on(async {
             for (id, text) in ITEMS {
                 let item = Arc::new(Item::from_json(line(id, text).as_bytes()).unwrap());
-                recorder.offer(&item, &host.check(&item).await.unwrap());
+                recorder.offer(&item, &HOST.check(&item).await.unwrap());
             }
         });
     }
