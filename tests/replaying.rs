@@ -215,14 +215,14 @@ fn what_cannot_be_judged_again_is_counted_and_named() {
         "no item\n",
         &line("new", "a"),
     ];
-    scene.write("items.jsonl", &items.map(String::from).concat());
+    scene.write("items.txt", &items.map(String::from).concat());
     // What a crash leaves, and a line of somebody else's.
     let file = scene.path("records/records-00000001.jsonl");
     let whole = fs::read(&file).unwrap();
     let mut records = fs::File::options().append(true).open(&file).unwrap();
     records.write_all(b"theirs\n").unwrap();
     records.write_all(&whole[..100]).unwrap();
-    let ran = scene.replay("@records --items @items.jsonl --lineup @lineup.toml");
+    let ran = scene.replay("@records --items @items.txt --lineup @lineup.toml");
     assert_eq!(ran.code, 3, "{}", ran.err);
     let words = [
         "judged again",
@@ -234,7 +234,7 @@ fn what_cannot_be_judged_again_is_counted_and_named() {
     for named in [
         "records-00000001.jsonl:5: is damaged, or is no record",
         "records-00000001.jsonl:6: is cut short",
-        "items.jsonl:4: not an item",
+        "items.txt:4: not an item",
         "missing: gone\n",
         "with other content: changed\n",
     ] {
@@ -262,6 +262,10 @@ fn a_replay_that_cannot_begin_says_why() {
         ),
         ("@empty --stored --lineup @lineup.toml", "holds no records"),
         ("@nowhere --stored --lineup @lineup.toml", "No such file"),
+        (
+            "@records --items @nowhere --lineup @lineup.toml",
+            "cannot be opened",
+        ),
         (
             "@theirs.jsonl --stored --lineup @lineup.toml",
             "nothing to replay",

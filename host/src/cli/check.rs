@@ -106,6 +106,7 @@ pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         let inputs = read(Sources {
             paths: arguments.paths.clone(),
             texts: arguments.text.clone(),
+            ..Sources::default()
         })?;
         judge_all(arguments, &judge, inputs).await
     })

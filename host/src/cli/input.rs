@@ -94,7 +94,10 @@ pub(super) fn open_images(item: &mut Item, bounds: &ItemBounds) -> Result<(), St
 }
 
 /// Where inputs come from.
+#[derive(Default)]
 pub(super) struct Sources {
+    /// Files of JSON lines, whatever they are called, or `-`.
+    pub(super) lines: Vec<PathBuf>,
     /// Files, folders, or `-` for JSON lines on standard input.
     pub(super) paths: Vec<PathBuf>,
     /// Texts given as arguments.
@@ -136,9 +139,12 @@ impl Reader {
                 Ok(Raw::Text(text.into_bytes())),
             )?;
         }
+        for path in &sources.lines {
+            self.file_of_lines(path)?;
+        }
         for path in &sources.paths {
             if path.as_os_str() == "-" {
-                self.lines("-", io::stdin().lock())?;
+                self.file_of_lines(path)?;
             } else if path.is_dir() {
                 self.folder(path)?;
             } else {
@@ -192,12 +198,20 @@ impl Reader {
             "jpg" | "jpeg" | "png" | "gif" | "webp" | "bmp" => {
                 self.put(place, whole(path, MAX_IMAGE_BYTES).map(Raw::Image))
             }
-            "jsonl" | "ndjson" => match open(path) {
-                Ok(file) => self.lines(&place, BufReader::new(file)),
-                Err(error) => self.put(place, Err(error)),
-            },
+            "jsonl" | "ndjson" => self.file_of_lines(path),
             "json" => self.put(place, whole(path, MAX_BYTES).map(Raw::Json)),
             _ => self.put(place, whole(path, MAX_BYTES).map(Raw::Text)),
+        }
+    }
+
+    fn file_of_lines(&self, path: &Path) -> Sent {
+        if path.as_os_str() == "-" {
+            return self.lines("-", io::stdin().lock());
+        }
+        let place = path.display().to_string();
+        match open(path) {
+            Ok(file) => self.lines(&place, BufReader::new(file)),
+            Err(error) => self.put(place, Err(error)),
         }
     }
 

@@ -13,9 +13,8 @@ use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc::Receiver;
 use trommel::Judgement;
-use trommel::item::Item;
 use trommel::pipeline::DeviceChoice;
-use trommel::record::{Claim, ContentDigest, Fate, Replay};
+use trommel::record::{Claim, ContentDigest, Fate, Replay, StoredContent};
 
 use super::Exit;
 use super::check::{Judge, TASKS_PER_CORE, progress};
@@ -48,7 +47,7 @@ pub(super) struct ReplayArguments {
     /// Files of records, or folders that hold them.
     #[arg(value_name = "RECORDS", required = true)]
     records: Vec<PathBuf>,
-    /// The items, as `trommel check` reads them: JSON lines, or `-` for standard input.
+    /// The items: JSON lines as `trommel check -` reads them, or `-` for standard input.
     #[arg(
         long,
         value_name = "FILE",
@@ -91,6 +90,17 @@ pub(super) struct ReplayArguments {
 pub(super) fn run(arguments: &ReplayArguments) -> anyhow::Result<Exit> {
     let lineup = lineup(&arguments.lineup)?;
     let files = files(&arguments.records)?;
+    // Else every record would be missing, for one reason.
+    if let Some(items) = &arguments.items
+        && items.as_os_str() != "-"
+    {
+        let items_shown = items.display();
+        let metadata = items.metadata();
+        let metadata = metadata.with_context(|| format!("items {items_shown} cannot be opened"))?;
+        if !metadata.is_file() {
+            bail!("items {items_shown} are no file; give one of JSON lines, or `-`");
+        }
+    }
     let judge = Arc::new(Judge::new(host(arguments, &lineup)?));
     let replay = Arc::new(Mutex::new(Replay::new(lineup.salt())));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,8 +128,8 @@ pub(super) fn run(arguments: &ReplayArguments) -> anyhow::Result<Exit> {
                     }
                 }
                 let inputs = read(Sources {
-                    paths: vec![items.clone()],
-                    texts: Vec::new(),
+                    lines: vec![items.clone()],
+                    ..Sources::default()
                 })?;
                 let outcomes = of_items(&judge, &replay, inputs);
                 all(outcomes, &replay, &mut printer, &mut bad_lines).await?
@@ -235,46 +245,67 @@ fn of_records(
     let (judge, replay) = (judge.clone(), replay.clone());
     let records = stream::poll_fn(move |context| records.poll_recv(context));
     let outcomes = records.map(move |read| {
+        // One after the other, so that records keep their order.
+        let stored = Stored::of(read, &replay);
         let (judge, replay) = (judge.clone(), replay.clone());
-        tokio::spawn(async move { of_record(&judge, &replay, read).await })
+        tokio::spawn(async move {
+            match stored {
+                Ok(stored) => stored.judged(&judge, &replay).await,
+                Err(outcome) => outcome,
+            }
+        })
     });
     outcomes.buffered(n_tasks()).map(ended)
 }
 
-async fn of_record(judge: &Judge, replay: &Shared, read: ReadLine) -> Outcome {
-    let place = read.place;
-    let mut record = match read.record {
-        Ok(Ok(record)) => record,
-        Ok(Err(error)) => return Outcome::BadLine { place, error },
-        Err(error) => return Outcome::Failed(error),
-    };
-    let (digest, content) = (record.item.digest, record.content.take());
-    let id = record.item.id.as_ref().map(|id| id.shown().to_owned());
-    let claim = match locked(replay).add(record) {
-        Ok(claim) => claim,
-        Err(error) => return Outcome::Failed(error.into()),
-    };
-    let Some(content) = content else {
-        return Outcome::Unasked;
-    };
-    let item = content.into_item(id.unwrap_or_else(|| digest.to_string()));
-    let item: Item = match item {
-        Ok(item) if ContentDigest::of_item(&item) == digest => item,
-        Ok(_) => {
-            locked(replay).has_other_content(&claim);
-            return Outcome::Unasked;
-        }
-        Err(error) => {
-            locked(replay).is_unjudged(&claim);
-            return Outcome::Unjudged { place, error };
-        }
-    };
-    let opened = judge.as_it_is(item).await;
-    match judge.check(&opened).await {
-        Ok(judgement) => Outcome::Judged(claim, Box::new(judgement)),
-        Err(error) => {
-            locked(replay).is_unjudged(&claim);
-            Outcome::Unjudged { place, error }
+/// A record that holds its item.
+struct Stored {
+    place: String,
+    claim: Claim,
+    id: String,
+    digest: ContentDigest,
+    content: StoredContent,
+}
+
+impl Stored {
+    /// Takes the record; or what became of it.
+    fn of(read: ReadLine, replay: &Shared) -> Result<Self, Outcome> {
+        let place = read.place;
+        let mut record = match read.record {
+            Ok(Ok(record)) => record,
+            Ok(Err(error)) => return Err(Outcome::BadLine { place, error }),
+            Err(error) => return Err(Outcome::Failed(error)),
+        };
+        let (digest, content) = (record.item.digest, record.content.take());
+        let id = record.item.id.as_ref();
+        let id = id.map_or_else(|| digest.to_string(), |id| id.shown().to_owned());
+        let claim = locked(replay).add(record);
+        let claim = claim.map_err(|error| Outcome::Failed(error.into()))?;
+        Ok(Self {
+            content: content.ok_or(Outcome::Unasked)?,
+            place,
+            claim,
+            id,
+            digest,
+        })
+    }
+
+    async fn judged(self, judge: &Judge, replay: &Shared) -> Outcome {
+        let (place, claim) = (self.place, self.claim);
+        let judged = match self.content.into_item(self.id) {
+            Ok(item) if ContentDigest::of_item(&item) != self.digest => {
+                locked(replay).has_other_content(&claim);
+                return Outcome::Unasked;
+            }
+            Ok(item) => judge.check(&judge.as_it_is(item).await).await,
+            Err(error) => Err(error),
+        };
+        match judged {
+            Ok(judgement) => Outcome::Judged(claim, Box::new(judgement)),
+            Err(error) => {
+                locked(replay).is_unjudged(&claim);
+                Outcome::Unjudged { place, error }
+            }
         }
     }
 }
