@@ -92,6 +92,12 @@ fn a_server_that_cannot_be_set_up_says_why() {
     write("token", "abc\n");
     let keys = write("keys.toml", "[record]\nfolder = \"r\"\nfile-mib = 0\n");
     let unmade = write("unmade.toml", "[record]\nfolder = \"token/below\"\n");
+    write("bad.txt", "a.example\nhttps://b.example\n");
+    let list = write(
+        "list.toml",
+        "[lists.bad]\nfile = \"bad.txt\"\nkind = \"domains\"\n",
+    );
+    let killed = write("killed.toml", "killed-labels = [\"spma\"]\n");
     for (arguments, why) in [
         (&["serve", "--config", &misspelt][..], "max-wating"),
         (
@@ -101,6 +107,14 @@ fn a_server_that_cannot_be_set_up_says_why() {
         (
             &["serve", "--config", &policy],
             "nowhere.toml cannot be read",
+        ),
+        (
+            &["serve", "--config", &list],
+            "bad.txt:2: `https://b.example` is no domain",
+        ),
+        (
+            &["serve", "--config", &killed],
+            "no loaded detector declares the label `spma`",
         ),
         (
             &["serve", "--config", &short, "--admin", "127.0.0.1:0"],

@@ -39,6 +39,12 @@ fn decide(policy: &Policy, text: &str, bytes: &mut Unstructured<'_>) -> Result<(
     labels.dedup();
     labels.truncate(16);
     labels.push("unheard-of".into());
+    let mut listed = Vec::new();
+    for (list, _) in policy.lists().take(16) {
+        if bytes.ratio(1, 2)? {
+            listed.push(list);
+        }
+    }
     let mut signals = Vec::new();
     for label in &labels {
         if bytes.ratio(3, 4)? {
@@ -50,6 +56,7 @@ fn decide(policy: &Policy, text: &str, bytes: &mut Unstructured<'_>) -> Result<(
             attributes: &attributes,
             signals,
             detectors: &detectors,
+            listed: &listed,
         })
     };
     let before = verdict(&signals);

@@ -17,6 +17,7 @@ pub mod decode;
 pub mod engine;
 pub mod excerpt;
 pub mod item;
+pub mod lists;
 pub mod pipeline;
 pub mod policy;
 pub mod record;

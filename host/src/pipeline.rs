@@ -7,6 +7,7 @@
 mod ask;
 mod build;
 mod device;
+mod hot;
 mod judgement;
 mod keeper;
 mod serving;
@@ -20,10 +21,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 pub use build::{BuildError, HostBuilder};
 pub use device::{DeviceChoice, NoDevice};
+pub use hot::HotError;
 pub use judgement::{Called, Degraded, Judgement, Lineup, Timings, Unjudged};
 pub use status::{
     DetectorStatus, GuardStatus, RevisionStatus, RolloutStatus, ShadowStatus, StageStatus,
@@ -41,6 +43,7 @@ use crate::rollout::quarantine::QuarantineSettings;
 use crate::rollout::shadow::Comparison;
 use crate::signal::DetectorId;
 use ask::{Asked, ask};
+use hot::{Hot, listed};
 use judgement::Report;
 use keeper::Keeper;
 use serving::{Ask, Revision, Serving, locked, moment};
@@ -66,6 +69,7 @@ pub struct Host {
     cache: CompileCache,
     trust: Trust,
     serving: ArcSwap<Serving>,
+    hot: ArcSwap<Hot>,
     /// Held by whoever takes a step, so that steps come one after another.
     steps: tokio::sync::Mutex<()>,
     loading: tokio::sync::Mutex<()>,
@@ -166,7 +170,7 @@ impl Host {
         item.check(&self.bounds)?;
         let end = start + self.deadline;
         let by = options.by.map_or(end, |by| by.min(end));
-        let serving = self.serving.load_full();
+        let (serving, hot) = self.decides();
         let key = options.key.as_deref().unwrap_or(&item.id);
         let assigned: Vec<Ask<'_>> = serving.assigned(key, &options.pins).collect();
         let asks: Vec<&Ask<'_>> = assigned
@@ -177,7 +181,7 @@ impl Host {
         let calls = asks
             .iter()
             .map(|each| ask(&self.engine, each, &exhibit, by));
-        let answers = join_all(calls).await;
+        let (lists, answers) = join(hot.consult(item), join_all(calls)).await;
         let mut report = Report::default();
         for asked in &answers {
             report.add(asked);
@@ -185,8 +189,9 @@ impl Host {
         let states = states(&serving, &report);
         let verdict = serving.policy.decide(&Facts {
             attributes: &item.attributes,
-            signals: &report.signals,
+            signals: &hot.heard(&report.signals),
             detectors: &states,
+            listed: &listed(&lists),
         });
         for (ask, asked) in asks.iter().zip(&answers) {
             self.watched(ask, asked, &report, &verdict);
@@ -207,6 +212,8 @@ impl Host {
             verdict,
             policy: serving.policy.digest(),
             signals: report.signals,
+            killed: hot.killed.iter().cloned().collect(),
+            lists,
             degraded: report.degraded,
             unjudged: unjudged(&serving, item),
             calls: report.calls,
@@ -218,7 +225,7 @@ impl Host {
                 total: start.elapsed(),
             },
         };
-        self.shadow(&serving, item, &judgement, states);
+        self.shadow(&serving, &hot, item, &judgement, states);
         Ok(judgement)
     }
 
@@ -295,6 +302,7 @@ impl Host {
     fn shadow(
         &self,
         serving: &Arc<Serving>,
+        hot: &Arc<Hot>,
         item: &Arc<Item>,
         judgement: &Judgement,
         states: Vec<(DetectorId, DetectorState)>,
@@ -307,6 +315,8 @@ impl Host {
         self.shadows.offer(Job {
             engine: self.engine.clone(),
             serving: serving.clone(),
+            hot: hot.clone(),
+            lists: judgement.lists.clone(),
             policy_comparison: self.policy_comparison.clone(),
             item: item.clone(),
             verdict: judgement.verdict.clone(),
@@ -320,6 +330,19 @@ impl Host {
     /// What decides now.
     pub fn policy(&self) -> Arc<Policy> {
         self.serving.load().policy.clone()
+    }
+
+    /// What answers and decides, with the lists and switches that stood beside it at one
+    /// moment, so that each list that its policy names is there.
+    fn decides(&self) -> (Arc<Serving>, Arc<Hot>) {
+        loop {
+            let hot = self.hot.load_full();
+            let serving = self.serving.load_full();
+            // It was in effect before and after, so it was in between too.
+            if Arc::ptr_eq(&hot, &self.hot.load()) {
+                return (serving, hot);
+            }
+        }
     }
 
     /// The lineup in effect.

@@ -14,6 +14,7 @@ mod hostile;
 mod image_quality;
 mod images;
 mod limits;
+mod lists;
 mod loading;
 mod models;
 mod operators;

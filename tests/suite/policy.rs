@@ -227,7 +227,8 @@ fn circumstance() -> impl Strategy<Value = String> {
         ("[pq]", test).prop_map(|(name, test)| format!("{{ attribute = '{name}', {test} }}"));
     let detector = ("[de*]", "answered|degraded|not-asked")
         .prop_map(|(name, state)| format!("{{ detector = '{name}', state = '{state}' }}"));
-    prop_oneof![attribute, detector].prop_recursive(3, 12, 3, |inner| {
+    let list = "[lm]".prop_map(|name| format!("{{ list = '{name}' }}"));
+    prop_oneof![attribute, detector, list].prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             lists(inner.clone()),
             inner.prop_map(|inner| format!("{{ not = {inner} }}"))
@@ -257,11 +258,13 @@ fn facts() -> impl Strategy<Value = GivenFacts> {
         prop::collection::vec(signal, 1..5),
         prop::collection::btree_map("[pq]", value, 0..3),
         prop::collection::btree_map("[de]", state, 0..3),
+        prop::collection::vec("[lm]", 0..3),
     )
-        .prop_map(|(signals, attributes, detectors)| GivenFacts {
+        .prop_map(|(signals, attributes, detectors, lists)| GivenFacts {
             attributes,
             signals,
             detectors,
+            lists,
         })
 }
 
@@ -331,6 +334,7 @@ struct GivenFacts {
     attributes: BTreeMap<String, Given>,
     signals: Vec<BTreeMap<String, f64>>,
     detectors: BTreeMap<String, DetectorState>,
+    lists: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -364,6 +368,7 @@ impl GivenFacts {
             attributes: &attributes,
             signals: &signals,
             detectors: &detectors,
+            listed: &self.lists.iter().map(String::as_str).collect::<Vec<_>>(),
         };
         policy.decide(&facts)
     }

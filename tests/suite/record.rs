@@ -34,6 +34,8 @@ fn allowed(item: &Item) -> Judgement {
         generation: 1,
         calls: Vec::new(),
         signals: Vec::new(),
+        killed: Vec::new(),
+        lists: Vec::new(),
         degraded: Vec::new(),
         unjudged: Vec::new(),
         lineup: Lineup(BTreeMap::new()),

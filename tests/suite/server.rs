@@ -1,6 +1,7 @@
 //! The server as its clients meet it: over a socket, well-behaved and not.
 
 mod admin;
+mod lists;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -64,7 +64,7 @@ fn action(policy: &Policy, signals: &[Signal]) -> Action {
     let facts = Facts {
         attributes: &Attributes::new(),
         signals,
-        detectors: &[],
+        ..Facts::default()
     };
     policy.decide(&facts).action
 }

@@ -10,7 +10,7 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 18] = [
+const DRAWING: [(&str, &[&str]); 19] = [
     ("blame", &[]),
     ("excerpt", &[]),
     ("summed", &[]),
@@ -19,6 +19,7 @@ const DRAWING: [(&str, &[&str]); 18] = [
     ("decode", &["excerpt"]),
     ("item", &["decode", "excerpt"]),
     ("signal", &["revision"]),
+    ("lists", &["excerpt", "item", "revision"]),
     ("calibrator", &["excerpt", "signal", "toml_text"]),
     (
         "policy",
@@ -56,6 +57,7 @@ const DRAWING: [(&str, &[&str]); 18] = [
             "excerpt",
             "calibrator",
             "item",
+            "lists",
             "signal",
             "revision",
             "toml_text",
@@ -69,6 +71,7 @@ const DRAWING: [(&str, &[&str]); 18] = [
             "rollout",
             "blame",
             "excerpt",
+            "lists",
             "policy",
             "calibrator",
             "item",
@@ -80,14 +83,14 @@ const DRAWING: [(&str, &[&str]); 18] = [
         "record",
         &[
             "pipeline", "registry", "engine", "rollout", "blame", "excerpt", "policy", "item",
-            "signal", "revision", "summed",
+            "lists", "signal", "revision", "summed",
         ],
     ),
     (
         "server",
         &[
-            "record", "pipeline", "rollout", "engine", "excerpt", "item", "policy", "revision",
-            "signal",
+            "record", "pipeline", "rollout", "engine", "excerpt", "item", "lists", "policy",
+            "revision", "signal",
         ],
     ),
     ("cli", &[]),
@@ -207,6 +210,8 @@ fn the_pure_modules_do_no_io_and_read_no_clock() {
         "rollout",
         "blame.rs",
         "item.rs",
+        "lists.rs",
+        "lists",
         "signal.rs",
         "revision.rs",
         "calibrator.rs",

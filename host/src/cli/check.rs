@@ -19,6 +19,7 @@ use trommel::{Host, Judgement};
 
 use super::host::HostArguments;
 use super::input::{Input, Sources, open_images, read};
+use super::lists::ListFile;
 use super::output::{Answer, Format, Printer, shown};
 use super::{Colour, Exit};
 
@@ -66,6 +67,10 @@ pub(super) struct CheckArguments {
     /// Decide by the rules in this file instead of the built-in policy.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// A hot list that its rules may ask for; KIND is keywords, domains or hashes. May be
+    /// given more than once.
+    #[arg(long, value_name = "NAME=KIND:FILE")]
+    list: Vec<ListFile>,
     /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -117,6 +122,7 @@ fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
         detectors: &arguments.detector,
         trusted_keys: &arguments.trusted_key,
         policy: arguments.policy.as_deref(),
+        lists: &arguments.list,
         device: arguments.device,
         deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };

@@ -11,6 +11,7 @@ use trommel::registry::{CompileCache, Trust, pipeline_folder};
 use trommel::{Host, HostBuilder};
 use trommel_tensor::GpuOptions;
 
+use super::lists::ListFile;
 use super::plugin::public_keys;
 
 /// What the user said of it.
@@ -21,6 +22,8 @@ pub(super) struct HostArguments<'a> {
     pub(super) trusted_keys: &'a [PathBuf],
     /// A file of rules; none means the built-in policy.
     pub(super) policy: Option<&'a Path>,
+    /// Hot lists that rules may ask for.
+    pub(super) lists: &'a [ListFile],
     /// Where models run.
     pub(super) device: DeviceChoice,
     /// Time per item; none means the host's own.
@@ -65,6 +68,9 @@ impl HostArguments<'_> {
             .compile_cache(CompileCache::user());
         if let Some(deadline) = self.deadline {
             builder = builder.deadline(deadline);
+        }
+        for list in self.lists {
+            builder = builder.list(&list.name, list.read()?);
         }
         if let Some(file) = self.policy {
             let shown = file.display().to_string();

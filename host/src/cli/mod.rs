@@ -5,6 +5,7 @@ mod check;
 mod devices;
 mod host;
 mod input;
+mod lists;
 mod output;
 mod plugin;
 mod recording;

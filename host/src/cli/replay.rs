@@ -19,6 +19,7 @@ use trommel::record::{Claim, ContentDigest, Fate, Replay, StoredContent};
 use super::Exit;
 use super::check::{Judge, TASKS_PER_CORE, progress};
 use super::input::{Input, Sources, read};
+use super::lists::ListFile;
 use super::output::shown;
 use answering::{host, lineup};
 use reading::{ReadLine, RecordsOf, files, in_background};
@@ -73,6 +74,10 @@ pub(super) struct ReplayArguments {
     /// Decide by the rules in this file instead of the built-in policy.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// A hot list that its rules may ask for; KIND is keywords, domains or hashes. May be
+    /// given more than once.
+    #[arg(long, value_name = "NAME=KIND:FILE")]
+    list: Vec<ListFile>,
     /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,

@@ -1,5 +1,6 @@
 //! `trommel serve`: the host behind HTTP, until a signal ends it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{Write as _, stderr};
 use std::net::SocketAddr;
@@ -12,12 +13,15 @@ use clap::Args;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use trommel::Host;
+use trommel::lists::Kind;
 use trommel::pipeline::DeviceChoice;
 use trommel::record::{Origin, Recorder};
 use trommel::server::{AdminToken, Server, ServerOptions};
+use trommel::signal::Label;
 
 use super::Exit;
 use super::host::HostArguments;
+use super::lists::ListFile;
 use super::recording::RecordConfiguration;
 
 /// The admin token, when the configuration names no file of it.
@@ -70,6 +74,12 @@ struct Configuration {
     #[serde(default)]
     trusted_keys: Vec<PathBuf>,
     policy: Option<PathBuf>,
+    /// Hot lists, by name.
+    #[serde(default)]
+    lists: BTreeMap<String, ConfiguredList>,
+    /// Labels that are switched off: no rule sees their signals.
+    #[serde(default)]
+    killed_labels: Vec<String>,
     admin_token_file: Option<PathBuf>,
     /// Milliseconds that an item has at most.
     deadline_ms: Option<u64>,
@@ -80,6 +90,14 @@ struct Configuration {
     drain_ms: Option<u64>,
     /// Where verdicts are recorded, and how; without it they are not.
     record: Option<RecordConfiguration>,
+}
+
+/// A hot list that the server begins with.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ConfiguredList {
+    file: PathBuf,
+    kind: Kind,
 }
 
 /// The longest deadline that a configuration may give.
@@ -192,6 +210,8 @@ impl Configuration {
         }
         let packages = configuration.detectors.iter_mut();
         let paths = packages.chain(&mut configuration.trusted_keys);
+        let lists = configuration.lists.values_mut();
+        let paths = paths.chain(lists.map(|list| &mut list.file));
         let files = [
             &mut configuration.policy,
             &mut configuration.admin_token_file,
@@ -203,14 +223,23 @@ impl Configuration {
     }
 
     fn host(&self, device: DeviceChoice) -> anyhow::Result<trommel::HostBuilder> {
+        let lists = self.lists.iter().map(|(name, list)| ListFile {
+            name: name.clone(),
+            kind: list.kind,
+            file: list.file.clone(),
+        });
+        let lists: Vec<ListFile> = lists.collect();
         let arguments = HostArguments {
             detectors: &self.detectors,
             trusted_keys: &self.trusted_keys,
             policy: self.policy.as_deref(),
+            lists: &lists,
             device,
             deadline: self.deadline_ms.map(Duration::from_millis),
         };
-        arguments.builder()
+        let killed = self.killed_labels.iter();
+        let killed = killed.map(|label| Label::from(label.as_str()));
+        Ok(arguments.builder()?.killed(killed))
     }
 
     fn options(&self) -> ServerOptions {

@@ -1,6 +1,6 @@
 //! A host, set up step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use trommel_tensor::{CpuDevice, CpuOptions, Device, TensorError};
 
 use super::Host;
+use super::hot::{Hot, HotError, unknown_label};
 use super::keeper::Keeper;
 use super::serving::{Revision, Serves, Serving};
 use super::shadows::Shadows;
@@ -16,14 +17,17 @@ use super::steps::follow;
 use super::watch::Watch;
 use crate::engine::{Engine, EngineOptions, LoadError};
 use crate::item::ItemBounds;
+use crate::lists::{List, ListsError};
 use crate::policy::{Policy, PolicyError};
-use crate::registry::{CompileCache, Package, PackageError, StateError, Trust, bundled, load};
+use crate::registry::{
+    CompileCache, HotStoreError, Package, PackageError, StateError, Trust, bundled, load,
+};
 use crate::revision::RevisionId;
 use crate::rollout::guard::{GuardSettings, GuardSettingsError};
 use crate::rollout::journal::{Cause, Entry, Event};
 use crate::rollout::quarantine::QuarantineSettings;
 use crate::rollout::{Lineup, LineupError, LocalAborts};
-use crate::signal::DetectorId;
+use crate::signal::{DetectorId, Label};
 
 /// Nobody waits longer, and sums of times stay far from their bounds.
 const MAX_DEADLINE: Duration = Duration::from_secs(3600);
@@ -45,6 +49,8 @@ pub struct HostBuilder {
     guard: GuardSettings,
     quarantine: QuarantineSettings,
     slice: Option<String>,
+    lists: Vec<(String, List)>,
+    killed: BTreeSet<Label>,
 }
 
 /// Why a host cannot be built.
@@ -66,7 +72,7 @@ pub enum BuildError {
     /// A package was refused.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// The policy names what no detector declares.
+    /// The policy names what no detector declares, or a list that was not given.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// A setting of the guard cannot be meant.
@@ -90,6 +96,15 @@ pub enum BuildError {
         /// Why it cannot be had.
         why: String,
     },
+    /// The hot lists cannot be so.
+    #[error(transparent)]
+    Lists(#[from] ListsError),
+    /// The lists or switches in the state folder cannot be used.
+    #[error(transparent)]
+    Hot(#[from] HotStoreError),
+    /// A label to be switched off that no detector declares.
+    #[error(transparent)]
+    Killed(HotError),
 }
 
 impl Default for HostBuilder {
@@ -109,6 +124,8 @@ impl Default for HostBuilder {
             guard: GuardSettings::default(),
             quarantine: QuarantineSettings::default(),
             slice: None,
+            lists: Vec::new(),
+            killed: BTreeSet::new(),
         }
     }
 }
@@ -221,6 +238,21 @@ impl HostBuilder {
         self
     }
 
+    /// Begins with a hot list of this name; see [`crate::lists`].
+    #[must_use]
+    pub fn list(mut self, name: impl Into<String>, list: List) -> Self {
+        self.lists.push((name.into(), list));
+        self
+    }
+
+    /// Begins with these labels switched off, beside those that were named before: no rule
+    /// sees their signals.
+    #[must_use]
+    pub fn killed(mut self, labels: impl IntoIterator<Item = Label>) -> Self {
+        self.killed.extend(labels);
+        self
+    }
+
     /// Starts the device and the engine, and compiles and links every detector.
     /// Blocking and perhaps slow: not on an executor that serves.
     ///
@@ -265,8 +297,16 @@ impl HostBuilder {
             policy: Arc::new(Policy::built_in()),
             policy_shadow: None,
         };
+        let (lists, killed) = (self.lists.clone(), self.killed.clone());
+        let hot = Hot::first(lists, killed, keeper.hot())?;
+        if kept.is_none() {
+            let declared = serving.labels();
+            for label in &hot.killed {
+                unknown_label(label, &declared).map_err(BuildError::Killed)?;
+            }
+        }
         serving.policy = Arc::new(match given {
-            Some(policy) => serving.fit(policy)?,
+            Some(policy) => serving.fit(policy, &hot.lists)?,
             None => Policy::clone(&serving.policy).resolve(&serving.calibrators())?,
         });
         for serves in &serving.detectors {
@@ -281,6 +321,7 @@ impl HostBuilder {
             cache: self.cache,
             trust: self.trust,
             serving: ArcSwap::from_pointee(serving),
+            hot: ArcSwap::from_pointee(hot),
             steps: tokio::sync::Mutex::new(()),
             loading: tokio::sync::Mutex::new(()),
             keeper: Arc::new(keeper),

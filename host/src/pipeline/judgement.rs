@@ -10,10 +10,11 @@ use super::ask::{Answer, Asked};
 use crate::engine::{Blame, Call, LogLine};
 use crate::excerpt::printable;
 use crate::item::{Content, ImageSource, Part, PartKind};
+use crate::lists::Consulted;
 use crate::policy::{PolicyDigest, Verdict};
 use crate::revision::RevisionId;
 use crate::rollout::Arm;
-use crate::signal::{DetectorId, Signal};
+use crate::signal::{DetectorId, Label, Signal};
 
 /// Characters of an image's path or a link's target: they may be megabytes long.
 const SOURCE_CHARS: usize = 80;
@@ -29,6 +30,10 @@ pub struct Judgement {
     pub policy: PolicyDigest,
     /// What the answering detectors found.
     pub signals: Vec<Signal>,
+    /// The labels that were switched off: no rule saw a signal of one.
+    pub killed: Vec<Label>,
+    /// The hot lists that were looked into, and what of the item is on each.
+    pub lists: Vec<Consulted>,
     /// The detectors that were asked and gave no answer.
     pub degraded: Vec<Degraded>,
     /// The parts that no loaded detector reads.
@@ -154,12 +159,20 @@ impl Unjudged {
 }
 
 impl Serialize for Judgement {
+    /// `killed` and `lists` only where there are some.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Judgement", 9)?;
+        let n_hot = usize::from(!self.killed.is_empty()) + usize::from(!self.lists.is_empty());
+        let mut object = serializer.serialize_struct("Judgement", 9 + n_hot)?;
         object.serialize_field("id", &self.id)?;
         object.serialize_field("verdict", &self.verdict.action)?;
         object.serialize_field("rules", &self.verdict.rules)?;
         object.serialize_field("signals", &self.signals)?;
+        if !self.killed.is_empty() {
+            object.serialize_field("killed", &self.killed)?;
+        }
+        if !self.lists.is_empty() {
+            object.serialize_field("lists", &self.lists)?;
+        }
         object.serialize_field("degraded", &self.degraded)?;
         object.serialize_field("unjudged", &self.unjudged)?;
         object.serialize_field("lineup", &self.lineup)?;

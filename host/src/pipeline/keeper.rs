@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::serving::{locked, moment};
-use crate::registry::{PackageError, PackageStore, StateError, StateFolder};
+use crate::registry::{HotStore, PackageError, PackageStore, StateError, StateFolder};
 use crate::revision::RevisionId;
 use crate::rollout::journal::{Cause, Entry, Event};
 use crate::rollout::{Lineup, PolicyDigest};
@@ -21,6 +21,7 @@ pub(super) struct Keeper {
     /// None after a write that failed, until it is opened again.
     state: Mutex<Option<StateFolder>>,
     store: Option<PackageStore>,
+    hot: Option<HotStore>,
     recent: Mutex<VecDeque<Entry>>,
 }
 
@@ -31,6 +32,7 @@ impl Keeper {
             folder: None,
             state: Mutex::new(None),
             store: None,
+            hot: None,
             recent: Mutex::default(),
         }
     }
@@ -55,6 +57,7 @@ impl Keeper {
             folder: Some(folder.to_owned()),
             state: Mutex::new(Some(state)),
             store: Some(store),
+            hot: Some(HotStore::open(folder)?),
             recent: Mutex::new(recent),
         };
         Ok((keeper, lineup, recovered.entries))
@@ -68,6 +71,11 @@ impl Keeper {
     /// The packages and policies that are kept.
     pub(super) fn store(&self) -> Option<&PackageStore> {
         self.store.as_ref()
+    }
+
+    /// The lists and switches that are kept.
+    pub(super) fn hot(&self) -> Option<&HotStore> {
+        self.hot.as_ref()
     }
 
     /// A name for a package that comes, which nobody else has.

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::watch::Watch;
 use crate::calibrator::Calibrator;
 use crate::item::{Item, Part};
+use crate::lists::Lists;
 use crate::policy::{Policy, PolicyError};
 use crate::registry::Loaded;
 use crate::revision::RevisionId;
@@ -134,8 +135,9 @@ impl Serving {
     }
 
     /// `policy` with a cut for each target and each revision that is ready, when it names
-    /// nothing but what live revisions declare.
-    pub(super) fn fit(&self, policy: Policy) -> Result<Policy, PolicyError> {
+    /// nothing but what live revisions declare, and lists that there are.
+    pub(super) fn fit(&self, policy: Policy, lists: &Lists) -> Result<Policy, PolicyError> {
+        policy.check_lists(&lists.names())?;
         self.check_names(&policy)?;
         policy.resolve(&self.calibrators())
     }
@@ -148,6 +150,14 @@ impl Serving {
             .collect();
         let ids = self.detectors.iter().map(|serves| serves.id.clone());
         policy.check_names(&labels, &ids.collect())
+    }
+
+    /// The labels that some revision which is ready declares.
+    pub(super) fn labels(&self) -> BTreeSet<Label> {
+        let revisions = self.revisions();
+        revisions
+            .flat_map(|revision| revision.loaded.detector.labels().iter().cloned())
+            .collect()
     }
 
     pub(super) fn calibrators(&self) -> Vec<(&DetectorId, &Calibrator)> {

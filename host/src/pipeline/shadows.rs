@@ -15,10 +15,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::ask::{Answer, Asked, call};
+use super::hot::{Hot, listed};
 use super::judgement::Report;
 use super::serving::{Revision, Serves, Serving, locked};
 use crate::engine::{Blame, Engine, now};
 use crate::item::{Content, ImageSource, Item, PartKind};
+use crate::lists::Consulted;
 use crate::policy::{DetectorState, Facts, Policy, Verdict};
 use crate::rollout::Arm;
 use crate::rollout::shadow::{Compared, Comparison};
@@ -49,6 +51,8 @@ struct Counts {
 pub(super) struct Job {
     pub(super) engine: Arc<Engine>,
     pub(super) serving: Arc<Serving>,
+    pub(super) hot: Arc<Hot>,
+    pub(super) lists: Vec<Consulted>,
     pub(super) policy_comparison: Arc<Mutex<Option<Comparison>>>,
     pub(super) item: Arc<Item>,
     pub(super) verdict: Verdict,
@@ -234,8 +238,9 @@ fn decide(
 ) -> Verdict {
     policy.decide(&Facts {
         attributes: &job.item.attributes,
-        signals,
+        signals: &job.hot.heard(signals),
         detectors: states,
+        listed: &listed(&job.lists),
     })
 }
 

@@ -186,7 +186,8 @@ impl Host {
     pub async fn give_policy(&self, file: &str, text: &str) -> Result<(), StepError> {
         let _step = self.steps.lock().await;
         let serving = self.serving.load_full();
-        let policy = serving.fit(Policy::parse(file, text)?)?;
+        let lists = self.lists();
+        let policy = serving.fit(Policy::parse(file, text)?, &lists)?;
         let digest = PolicyDigest::of_text(text);
         let keeper = self.keeper.clone();
         let text = text.to_owned();
@@ -214,7 +215,10 @@ impl Host {
         let _step = self.steps.lock().await;
         let serving = self.serving.load_full();
         let shadow = match text {
-            Some(text) => Some(Arc::new(serving.fit(Policy::parse(file, text)?)?)),
+            Some(text) => {
+                let lists = self.lists();
+                Some(Arc::new(serving.fit(Policy::parse(file, text)?, &lists)?))
+            }
             None => None,
         };
         locked(&self.policy_comparison).take();

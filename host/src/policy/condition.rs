@@ -50,6 +50,8 @@ pub(super) enum Circumstance {
         detector: Option<DetectorId>,
         state: DetectorState,
     },
+    /// The item is on the list of this name.
+    List(String),
     All(Vec<Self>),
     Any(Vec<Self>),
     Not(Box<Self>),
@@ -120,6 +122,7 @@ impl Circumstance {
             Self::Detector { detector, state } => facts.detectors.iter().any(|(id, actual)| {
                 actual == state && detector.as_ref().is_none_or(|detector| detector == id)
             }),
+            Self::List(name) => facts.listed.contains(&name.as_str()),
             Self::All(circumstances) => circumstances.iter().all(|each| each.holds(facts)),
             Self::Any(circumstances) => circumstances.iter().any(|each| each.holds(facts)),
             Self::Not(circumstance) => !circumstance.holds(facts),

@@ -130,7 +130,7 @@ pub enum Problem {
         second: &'static str,
     },
     #[error(
-        "a score inside `{within}`, where raising it would soften the verdict; use attributes and detector states there"
+        "a score inside `{within}`, where raising it would soften the verdict; use attributes, lists and detector states there"
     )]
     ScoreSoftens { within: &'static str },
 
@@ -138,6 +138,8 @@ pub enum Problem {
     UnknownLabel { name: String, hint: String },
     #[error("no detector is called `{name}`; {hint}")]
     UnknownDetector { name: String, hint: String },
+    #[error("no list is called `{name}`; {hint}")]
+    UnknownList { name: String, hint: String },
 }
 
 /// Lists the names that would have done.

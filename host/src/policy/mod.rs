@@ -4,6 +4,9 @@
 //! same facts always give the same verdict, with no clock, no file and no
 //! random number. A policy never calls a detector and never changes a signal.
 //!
+//! Labels that somebody has switched off are not seen here: whoever asks leaves their signals
+//! out.
+//!
 //! **Invariant**: raising a probability never softens a verdict. A score is
 //! only ever compared with "at least", `not` and `except` cannot hold a score
 //! (see `condition.rs`), no rule asks for [`Action::Allow`], and the strictest
@@ -31,6 +34,7 @@
 //! | `{ attribute, at_least }`, `{ attribute, at_most }` | it is a number on this side of the bound, which is included |
 //! | `{ attribute, present }` | the item has it (`true`) or lacks it (`false`) |
 //! | `{ detector, state }` | the detector, or any loaded one for `"*"`, is `answered`, `degraded` or `not-asked` |
+//! | `{ list = "bad-domains" }` | the item is on the list of this name (see [`crate::lists`]) |
 //! | `{ all = […] }`, `{ any = […] }` | all, or at least one, of the conditions hold |
 //! | `{ not = {…} }` | the condition, one without scores, does not hold |
 //!
@@ -83,7 +87,7 @@ pub const MAX_DEPTH: usize = 16;
 ///     action = "limit"
 ///     reason = "unknown-account"
 /// "#)?;
-/// let facts = Facts { attributes: &Attributes::new(), signals: &[], detectors: &[] };
+/// let facts = Facts { attributes: &Attributes::new(), ..Facts::default() };
 /// assert_eq!(policy.decide(&facts).action, Action::Limit);
 /// # Ok::<(), trommel::policy::PolicyError>(())
 /// ```
@@ -94,6 +98,7 @@ pub struct Policy {
     rules: Vec<Rule>,
     labels: Vec<(Label, usize)>,
     detectors: Vec<(DetectorId, usize)>,
+    lists: Vec<(String, usize)>,
 }
 
 /// What a policy may look at.
@@ -106,6 +111,21 @@ pub struct Facts<'a> {
     pub signals: &'a [Signal],
     /// Every loaded detector, once, and how it fared.
     pub detectors: &'a [(DetectorId, DetectorState)],
+    /// The names of the lists that the item is on.
+    pub listed: &'a [&'a str],
+}
+
+impl Default for Facts<'_> {
+    /// Nothing is known.
+    fn default() -> Self {
+        static NO_ATTRIBUTES: Attributes = Attributes::new();
+        Self {
+            attributes: &NO_ATTRIBUTES,
+            signals: &[],
+            detectors: &[],
+            listed: &[],
+        }
+    }
 }
 
 /// How a detector fared on one item.
@@ -187,6 +207,28 @@ impl Policy {
         self.detectors
             .iter()
             .map(|(detector, line)| (detector, *line))
+    }
+
+    /// The lists that rules name, each with its line; one may come twice.
+    pub fn lists(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.lists.iter().map(|(list, line)| (list.as_str(), *line))
+    }
+
+    /// Refuses a policy that names a list which is not there, for the reason that
+    /// [`Policy::check_names`] has. An empty list may stand in beforehand.
+    ///
+    /// # Errors
+    ///
+    /// The first list that is not among the given ones, with its line.
+    pub fn check_lists(&self, lists: &BTreeSet<&str>) -> Result<(), PolicyError> {
+        let Some((stranger, line)) = self.lists().find(|(name, _)| !lists.contains(name)) else {
+            return Ok(());
+        };
+        let (name, mut hint) = unknown(stranger, lists.iter().copied());
+        if lists.is_empty() {
+            "give the list first, an empty one will do".clone_into(&mut hint);
+        }
+        Err(self.error(line, Problem::UnknownList { name, hint }))
     }
 
     /// Refuses a policy that names what is not there: a misspelt label would
@@ -338,6 +380,37 @@ mod tests {
             policy.detectors().collect::<Vec<_>>(),
             [(&"spam-text".into(), 6)]
         );
+    }
+
+    #[test]
+    fn a_list_that_is_not_there_is_refused_with_its_line() {
+        let rule = "[[rule]]\nname = 'a'\nwhen = { any = [\n{ not = { list = 'links' } },\n{ list = 'bad' }] }\naction = 'tag'\nreason = 'a'\n";
+        let policy = Policy::parse("p.toml", rule).unwrap();
+        assert_eq!(
+            policy.lists().collect::<Vec<_>>(),
+            [("links", 4), ("bad", 5)]
+        );
+        let check = |lists: &[&str]| {
+            let checked = policy.check_lists(&lists.iter().copied().collect());
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["bad", "links"]), Ok(()));
+        for (lists, said) in [
+            (
+                &["link", "bad"][..],
+                "p.toml:4: no list is called `links`; did you mean `link`?",
+            ),
+            (
+                &["links"],
+                "p.toml:5: no list is called `bad`; write one of `links`",
+            ),
+            (
+                &[],
+                "p.toml:4: no list is called `links`; give the list first, an empty one will do",
+            ),
+        ] {
+            assert_eq!(check(lists).unwrap_err(), said);
+        }
     }
 
     #[test]

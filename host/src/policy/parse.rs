@@ -29,6 +29,7 @@ pub(super) fn policy(file: &str, text: &str) -> Result<Policy, PolicyError> {
         lines: &lines,
         labels: Vec::new(),
         detectors: Vec::new(),
+        lists: Vec::new(),
     };
     let rules = reader.rules(text).map_err(|fault| PolicyError {
         file: file.to_owned(),
@@ -36,7 +37,10 @@ pub(super) fn policy(file: &str, text: &str) -> Result<Policy, PolicyError> {
         problem: fault.problem,
     })?;
     let Reader {
-        labels, detectors, ..
+        labels,
+        detectors,
+        lists,
+        ..
     } = reader;
     Ok(Policy {
         file: file.to_owned(),
@@ -44,6 +48,7 @@ pub(super) fn policy(file: &str, text: &str) -> Result<Policy, PolicyError> {
         rules,
         labels,
         detectors,
+        lists,
     })
 }
 
@@ -70,6 +75,7 @@ struct Reader<'a> {
     lines: &'a Lines,
     labels: Vec<(Label, usize)>,
     detectors: Vec<(DetectorId, usize)>,
+    lists: Vec<(String, usize)>,
 }
 
 impl Reader<'_> {

@@ -10,6 +10,7 @@ use super::bounded::MAX_WORD_BYTES;
 use super::{ContentDigest, FORM, RecordSettings, RecordedText, Redaction, StoredContent};
 use crate::blame::Blame;
 use crate::item::{Attribute, Content, ImageSource, Item, Part};
+use crate::lists::{Consulted, ListVersion};
 use crate::pipeline::Degraded;
 use crate::policy::{Action, FiredRule, PolicyDigest};
 use crate::revision::RevisionId;
@@ -72,6 +73,12 @@ pub struct Record {
     pub rules: Vec<RecordedRule>,
     /// What the detectors that answered found.
     pub signals: Vec<RecordedSignal>,
+    /// The labels that were switched off: no rule saw a signal of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub killed: Vec<Label>,
+    /// The hot lists that were looked into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<RecordedList>,
     /// Who gave no answer.
     pub degraded: Vec<RecordedDegraded>,
     /// The parts that nobody reads.
@@ -105,6 +112,18 @@ pub struct RecordedItem {
     /// How many attributes it had beyond those, those that the settings leave out aside.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_attributes_left_out: usize,
+}
+
+/// A hot list that was looked into. What was found is content, and is not told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedList {
+    /// Its name.
+    pub list: String,
+    /// Its content then.
+    pub version: ListVersion,
+    /// Whether the item is on it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub found: bool,
 }
 
 /// A part, by its digest. Its id is its place.
@@ -261,6 +280,8 @@ impl Record {
             signals: signals
                 .map(|signal| RecordedSignal::of(signal, settings.words))
                 .collect(),
+            killed: judgement.killed.clone(),
+            lists: judgement.lists.iter().map(RecordedList::of).collect(),
             degraded: degraded
                 .map(|degraded| RecordedDegraded::of(degraded, settings.words))
                 .collect(),
@@ -278,6 +299,16 @@ impl Record {
             },
             content_left_out: content.as_ref().is_some_and(Option::is_none),
             content: content.flatten(),
+        }
+    }
+}
+
+impl RecordedList {
+    fn of(consulted: &Consulted) -> Self {
+        Self {
+            list: consulted.list.clone(),
+            version: consulted.version,
+            found: consulted.found.is_some(),
         }
     }
 }

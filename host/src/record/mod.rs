@@ -22,8 +22,8 @@ pub use content::StoredContent;
 pub use digest::ContentDigest;
 pub use files::RecordError;
 pub use form::{
-    Asked, Origin, Record, RecordedDegraded, RecordedEvidence, RecordedItem, RecordedPart,
-    RecordedRule, RecordedSignal, RecordedTimings, RecordedUnjudged,
+    Asked, Origin, Record, RecordedDegraded, RecordedEvidence, RecordedItem, RecordedList,
+    RecordedPart, RecordedRule, RecordedSignal, RecordedTimings, RecordedUnjudged,
 };
 pub use read::{BadLine, Records, record_files};
 pub use replay::{Claim, Fate, Flip, MAX_RECORDS, Replay, TooManyRecords};

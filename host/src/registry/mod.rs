@@ -6,6 +6,7 @@
 
 pub mod bundled;
 mod cache;
+mod hot;
 mod keys;
 mod layout;
 mod load;
@@ -16,6 +17,7 @@ mod store;
 
 pub(crate) use cache::make_folder;
 pub use cache::{CompileCache, pipeline_folder};
+pub use hot::{HotStore, HotStoreError};
 pub use keys::{KeyError, KeyId, PrivateKey, PublicKey, Trust};
 pub use layout::{
     DETECTOR_TYPE, Digest, Layer, Layout, LayoutError, PAYLOAD_TYPE, Packed, SIGNATURE_TYPE, Shape,

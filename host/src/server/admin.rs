@@ -1,6 +1,7 @@
 //! What operators do, on a listener of its own and with a token: nothing of it is on the
 //! public port.
 
+mod lists;
 mod rollout;
 mod upload;
 
@@ -75,6 +76,7 @@ pub(super) fn router(server: &Server, token: AdminToken) -> Router {
         )
         .route("/admin/v1/drain", post(drain))
         .route("/metrics", get(super::metrics::metrics))
+        .merge(lists::routes())
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::wrong_method)
         .with_state(server.clone())

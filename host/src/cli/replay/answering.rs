@@ -32,6 +32,7 @@ pub(super) fn host(arguments: &ReplayArguments, lineup: &Lineup) -> anyhow::Resu
         detectors: &arguments.detector,
         trusted_keys: &arguments.trusted_key,
         policy: arguments.policy.as_deref(),
+        lists: &arguments.list,
         device: arguments.device,
         deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };

@@ -93,6 +93,7 @@ impl Folder {
             detectors: &[],
             trusted_keys: keys,
             policy: None,
+            lists: &[],
             device: DeviceChoice::Cpu,
             deadline: None,
         };

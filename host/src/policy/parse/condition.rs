@@ -14,7 +14,15 @@ use crate::{
 };
 
 /// The key that says what a condition is about; each has exactly one.
-const SUBJECTS: &[&str] = &["label", "attribute", "detector", "all", "any", "not"];
+const SUBJECTS: &[&str] = &[
+    "label",
+    "attribute",
+    "detector",
+    "list",
+    "all",
+    "any",
+    "not",
+];
 /// The key that says what an attribute must be; each such condition has one.
 const TESTS: &[&str] = &["equals", "one_of", "at_least", "at_most", "present"];
 /// What may stand beside a subject.
@@ -41,6 +49,7 @@ const ALL_KEYS: &[&str] = &[
     "present",
     "detector",
     "state",
+    "list",
     "all",
     "any",
     "not",
@@ -92,6 +101,7 @@ impl Reader<'_> {
         Ok(match subject.key() {
             "attribute" => attribute(section, subject)?,
             "detector" => self.detector(section, subject)?,
+            "list" => self.list(subject)?,
             "all" => Circumstance::All(subject.each(CONDITIONS, each)?),
             "any" => Circumstance::Any(subject.each(CONDITIONS, each)?),
             "not" => Circumstance::Not(Box::new(each(subject)?)),
@@ -140,6 +150,13 @@ impl Reader<'_> {
         self.detectors
             .extend(detector.clone().map(|detector| (detector, line)));
         Ok(Circumstance::Detector { detector, state })
+    }
+
+    fn list(&mut self, subject: Entry<'_, '_>) -> Result<Circumstance, Fault> {
+        let name = subject.words("the list's name in quotes")?.to_owned();
+        self.lists
+            .push((name.clone(), self.lines.line(subject.at())));
+        Ok(Circumstance::List(name))
     }
 }
 
@@ -205,6 +222,7 @@ fn open<'v, 'i>(
         "label" => ("a label condition", LABEL_KEYS),
         "attribute" => ("an attribute condition", ATTRIBUTE_KEYS),
         "detector" => ("a detector condition", DETECTOR_KEYS),
+        "list" => ("a list condition", &["list"][..]),
         "all" => ("an `all` condition", &["all"][..]),
         "any" => ("an `any` condition", &["any"][..]),
         _ => ("a `not` condition", &["not"][..]),

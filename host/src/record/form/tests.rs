@@ -21,6 +21,8 @@ pub(in crate::record) fn judged(item: &Item, action: Action) -> Judgement {
         generation: 1,
         calls: Vec::new(),
         signals: Vec::new(),
+        killed: Vec::new(),
+        lists: Vec::new(),
         degraded: Vec::new(),
         unjudged: Vec::new(),
         lineup: Lineup(BTreeMap::new()),

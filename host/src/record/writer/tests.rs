@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use super::super::{Records, Redaction};
 use super::*;
 use crate::blame::Blame;
+use crate::lists::{Kind, List, Lists};
 use crate::pipeline::{Degraded, Lineup, Timings, Unjudged};
 use crate::policy::{Action, FiredRule, PolicyDigest, Verdict};
 use crate::revision::RevisionId;
@@ -34,6 +35,7 @@ fn secret(id: &str) -> (Arc<Item>, Judgement) {
     let note = Evidence::Note {
         text: format!("note {SECRET}"),
     };
+    let words = List::parse("l", Kind::Keywords, SECRET.as_bytes()).unwrap();
     let judgement = Judgement {
         id: id.to_owned(),
         verdict: Verdict::from_iter([rule]),
@@ -49,6 +51,11 @@ fn secret(id: &str) -> (Arc<Item>, Judgement) {
             calibrator: CalibratorVersion::of_digest([2; 32]),
             evidence: vec![note],
         }],
+        killed: vec!["toxic".into()],
+        lists: Lists::default()
+            .with("words", words)
+            .unwrap()
+            .consult(&item),
         degraded: vec![Degraded {
             detector: "e".into(),
             revision,
@@ -110,6 +117,8 @@ fn nothing_of_the_content_is_in_a_record_that_was_not_asked_for_it() {
         );
     }
     assert!(!default.contains("surface"));
+    assert!(default.contains(r#""killed":["toxic"],"lists":[{"list":"words","#));
+    assert!(default.contains(r#","found":true}]"#), "{default}");
     let words = line_with(Redaction::Keep, Redaction::Omit);
     assert_eq!(words.matches(SECRET).count(), 2, "{words}");
     let attributes = line_with(Redaction::Omit, Redaction::Keep);
