@@ -26,7 +26,7 @@ use crate::revision::RevisionId;
 use crate::rollout::guard::{GuardSettings, GuardSettingsError};
 use crate::rollout::journal::{Cause, Entry, Event};
 use crate::rollout::quarantine::QuarantineSettings;
-use crate::rollout::{Lineup, LineupError, LocalAborts};
+use crate::rollout::{Lineup, LineupError, LocalAborts, Verb};
 use crate::signal::{DetectorId, Label};
 
 /// Nobody waits longer, and sums of times stay far from their bounds.
@@ -474,6 +474,11 @@ fn taken_out(lineup: &Lineup, entries: &[Entry]) -> LocalAborts {
             } => out.push((detector, *revision)),
             Event::Lineup { cause, .. } => match cause {
                 Cause::Given { .. } => out.clear(),
+                // As `LocalAborts::carry` has it: these say nothing of a canary.
+                Cause::Verb {
+                    step: Verb::Pin { .. } | Verb::Unpin { .. },
+                    ..
+                } => {}
                 Cause::Verb { step, .. } => {
                     out.retain(|(detector, _)| *detector != step.detector());
                 }

@@ -361,6 +361,14 @@ async fn a_rollout_goes_on_after_a_restart() {
         }
     }
     assert!(is_out(&host.status(), new));
+    // A pin says nothing of the canary, neither now nor after a restart.
+    let pin = Verb::Pin {
+        detector: id(),
+        revision: third,
+        key: "tenant-7".to_owned(),
+    };
+    step(&host, pin).await;
+    assert!(is_out(&host.status(), new));
     let lineup = host.lineup();
     drop(host);
     let held = wait_for(begin).await;
