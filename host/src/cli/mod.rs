@@ -6,6 +6,7 @@ mod devices;
 mod host;
 mod input;
 mod lists;
+mod log;
 mod output;
 mod plugin;
 mod recording;
@@ -17,9 +18,7 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
-use tracing_subscriber::util::SubscriberInitExt as _;
+use log::LogFormat;
 use trommel::engine::compiler::{COMPILE_COMMAND, answer};
 
 /// How a command ended; the exit code.
@@ -129,7 +128,10 @@ pub(crate) fn run() -> ExitCode {
             .into();
         }
     };
-    start_log();
+    log::start(match &arguments.command {
+        Command::Serve(arguments) => arguments.log_format,
+        _ => LogFormat::Text,
+    });
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
@@ -167,20 +169,6 @@ pub(crate) fn run() -> ExitCode {
 /// Set and not empty, as no-color.org has it.
 fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-}
-
-fn start_log() {
-    let wanted = std::env::var("TROMMEL_LOG")
-        .ok()
-        .and_then(|wanted| wanted.parse().ok());
-    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal() && !no_color())
-        .without_time();
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

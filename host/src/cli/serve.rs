@@ -22,6 +22,7 @@ use trommel::signal::Label;
 use super::Exit;
 use super::host::HostArguments;
 use super::lists::ListFile;
+use super::log::LogFormat;
 use super::recording::RecordConfiguration;
 
 /// The admin token, when the configuration names no file of it.
@@ -61,6 +62,9 @@ pub(super) struct ServeArguments {
     /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// How to write the log on standard error, of which TROMMEL_LOG says how much.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) log_format: LogFormat,
 }
 
 /// The configuration file. Paths in it are relative to its folder.
