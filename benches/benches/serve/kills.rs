@@ -43,7 +43,9 @@ struct Before {
 
 pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
     let folder = PluginFolder::working(DETECTOR, &WORK);
-    let config = scene.config("kills.toml", &[folder.path()], "")?;
+    let records = scene.path("records");
+    let more = format!("[record]\nfolder = {:?}\n", records.display().to_string());
+    let config = scene.config("kills.toml", &[folder.path()], &more)?;
     let state = scene.path("kills");
     let packages = VARIANTS.map(|description| {
         scene.packed(&Work {
@@ -54,7 +56,7 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
     let packages = packages.into_iter().collect::<io::Result<Vec<_>>>()?;
     let mut random = Random::new(7);
     let (mut wrong, mut all, mut greatest) = (Vec::new(), Before::default(), 0);
-    let (mut n_cut, mut n_unfinished, mut n_early) = (0, 0, 0);
+    let (mut n_cut, mut n_unfinished, mut n_early, mut n_records) = (0, 0, 0, 0);
     let n_kills = scene.n(KILLS);
     for nth in 0..n_kills {
         if random.below(5) == 0 {
@@ -73,7 +75,12 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
                 break;
             }
         };
-        match looked_at(&rollout, greatest) {
+        let found = looked_at(&rollout, greatest).and_then(|generation| {
+            n_records = records_are_whole(&records)?;
+            answers(&rollout)?;
+            Ok(generation)
+        });
+        match found {
             Ok(generation) => greatest = generation,
             Err(error) => wrong.push(format!("kill {nth}: {error}")),
         }
@@ -100,9 +107,10 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
         "found a torn line of the journal, a lineup not in place",
         format!("{n_cut}, {n_unfinished}"),
     );
+    section.tell("records of verdicts at the end", n_records.to_string());
     let first = wrong.first();
     section.must(
-        "came back with a lineup that the journal confirms, nothing acknowledged lost, packages whole, no line torn",
+        "came back with a lineup that the journal confirms, nothing acknowledged lost, packages whole, no line or record torn",
         first.map_or("each time".to_owned(), |first| format!("not {} times (the first: {first})", wrong.len())),
         "each time",
         wrong.is_empty(),
@@ -149,7 +157,6 @@ fn looked_at(rollout: &Rollout, greatest: u64) -> Result<u64, String> {
         ));
     }
     packages_are_whole(&rollout.state, &lineup)?;
-    answers(rollout)?;
     Ok(lineup.generation())
 }
 
@@ -186,6 +193,32 @@ fn packages_are_whole(state: &Path, lineup: &Lineup) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// How many records there are, none of them torn.
+fn records_are_whole(records: &Path) -> Result<usize, String> {
+    let mut n_records = 0;
+    let entries = fs::read_dir(records).map_err(|error| error.to_string())?;
+    for entry in entries {
+        let file = entry.map_err(|error| error.to_string())?.path();
+        if file
+            .extension()
+            .is_none_or(|extension| extension != "jsonl")
+        {
+            continue;
+        }
+        let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        for line in text.split_inclusive('\n') {
+            let is_whole = line.ends_with('\n')
+                && serde_json::from_str::<Value>(line).is_ok_and(|line| line["record"].is_object());
+            if !is_whole {
+                let line: String = line.chars().take(80).collect();
+                return Err(format!("a torn record in {}: {line}", file.display()));
+            }
+            n_records += 1;
+        }
+    }
+    Ok(n_records)
 }
 
 /// It judges, by a revision that its lineup names as ready.
@@ -239,7 +272,7 @@ fn one(
                 &packages[nth],
             ))?
         }
-        2 => {
+        2..5 => {
             let item = check(&json!({ "id": "a", "text": "an item between" }).to_string());
             return Admin(rollout.server.address).send(&item).map(drop);
         }
