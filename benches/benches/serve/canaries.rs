@@ -121,6 +121,7 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
         time: PATIENCE,
         n_connections: CONNECTIONS,
         seed: 1,
+        is_awake: false,
     };
     let mut section = Section::new(
         "c. Bad canaries",

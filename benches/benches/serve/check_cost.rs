@@ -112,6 +112,7 @@ fn round(
         time,
         n_connections: CONNECTIONS,
         seed: seed as u64,
+        is_awake: true,
     };
     drive(
         &Load {

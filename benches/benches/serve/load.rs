@@ -48,6 +48,9 @@ pub(crate) struct Load<'a> {
     pub(crate) n_connections: usize,
     /// Other seeds have other gaps.
     pub(crate) seed: u64,
+    /// Never sleeps: else the server pays for waking it with each answer, as it would not
+    /// for a client on another machine. Where others are on the core it is held up more.
+    pub(crate) is_awake: bool,
 }
 
 /// One request and what came of it. Times count from the start of the load.
@@ -141,7 +144,8 @@ pub(crate) fn drive(load: &Load<'_>, watch: &mut dyn Watch) -> io::Result<Driven
     }
     driver.start = Instant::now();
     let waker = Waker::new(driver.poll.registry(), DUE)?;
-    let pacer = arrivals.map(|arrivals| Pacer::start(arrivals, driver.start, load.time, waker));
+    let paced = arrivals.filter(|_| !load.is_awake);
+    let pacer = paced.map(|arrivals| Pacer::start(arrivals, driver.start, load.time, waker));
     let pacer = pacer.transpose()?;
     driver.run(watch)?;
     drop(pacer);
@@ -225,6 +229,7 @@ impl Driver<'_> {
                 return Ok(());
             }
             let most = match self.beside {
+                _ if self.load.is_awake => Duration::ZERO,
                 Some(_) => Duration::from_millis(1),
                 None => Duration::from_millis(20),
             };

@@ -87,6 +87,7 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
         time: scene.seconds(5.0),
         n_connections: CONNECTIONS,
         seed: 1,
+        is_awake: false,
     };
     let steady = drive(&half, &mut Nobody)?.samples;
     let before = server.memory()?;

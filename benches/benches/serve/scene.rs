@@ -227,6 +227,7 @@ pub(crate) fn capacity(
         time,
         n_connections,
         seed: 0,
+        is_awake: false,
     };
     drive(
         &Load {

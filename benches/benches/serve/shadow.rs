@@ -114,6 +114,7 @@ fn of(scene: &Scene, rollout: &Rollout, pair: &Pair, section: &mut Section) -> i
         time: scene.seconds(6.0),
         n_connections: CONNECTIONS,
         seed: 1,
+        is_awake: false,
     };
     let (mut alone, mut beside, mut ratios) = (vec![], vec![], vec![]);
     let (mut n_shadowed, mut n_items, mut n_failed) = (0, 0, 0);

@@ -203,6 +203,7 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
         time: scene.seconds(6.0),
         n_connections: CONNECTIONS,
         seed: 1,
+        is_awake: false,
     };
     let mut rounds = Rounds::default();
     // Both have answered, so that nothing is paged in during what is measured.
