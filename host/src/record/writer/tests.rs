@@ -9,9 +9,10 @@ use super::super::{Records, Redaction};
 use super::*;
 use crate::blame::Blame;
 use crate::lists::{Kind, List, Lists};
-use crate::pipeline::{Degraded, Lineup, Timings, Unjudged};
+use crate::pipeline::{Called, Degraded, Lineup, Timings, Unjudged};
 use crate::policy::{Action, FiredRule, PolicyDigest, Verdict};
 use crate::revision::RevisionId;
+use crate::rollout::Arm;
 use crate::signal::{CalibratorVersion, Probability, Signal};
 
 const SECRET: &str = "s3cr3t";
@@ -41,7 +42,24 @@ fn secret(id: &str) -> (Arc<Item>, Judgement) {
         verdict: Verdict::from_iter([rule]),
         policy: PolicyDigest::of_text("rules"),
         generation: 1,
-        calls: Vec::new(),
+        calls: vec![
+            Called {
+                detector: "d".into(),
+                revision,
+                arm: Arm::Live,
+                stepped_in: false,
+                took: Duration::from_micros(3),
+                failed: None,
+            },
+            Called {
+                detector: "e".into(),
+                revision,
+                arm: Arm::Canary,
+                stepped_in: false,
+                took: Duration::from_micros(4),
+                failed: Some((Blame::Guest, format!("said: {SECRET}"))),
+            },
+        ],
         signals: vec![Signal {
             detector: "d".into(),
             revision,
