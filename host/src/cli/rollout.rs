@@ -296,7 +296,10 @@ fn share(text: &str) -> Result<Share, String> {
         .trim()
         .split_once('.')
         .unwrap_or((percent.trim(), ""));
-    let digits: String = format!("{whole:0>3}");
+    if whole.is_empty() || !whole.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let digits = format!("{whole:0>3}");
     let (before, after) = digits.split_at(digits.len() - 2);
     format!("{before}.{after}{rest}")
         .parse()
