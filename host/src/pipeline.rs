@@ -124,7 +124,8 @@ impl Host {
     /// gives no signal, stands in [`Judgement::degraded`], and the policy says
     /// what that means. Needs a tokio runtime with time enabled.
     pub async fn check(&self, item: &Arc<Item>) -> Result<Judgement, IntakeError> {
-        self.judge(item, &CheckOptions::default()).await
+        let options = CheckOptions::default();
+        self.judge(item, &options, self.decides()).await
     }
 
     /// Judges one item by `by`, or within the host's own deadline when that
@@ -134,7 +135,7 @@ impl Host {
             by: Some(by),
             ..CheckOptions::default()
         };
-        self.judge(item, &options).await
+        self.judge(item, &options, self.decides()).await
     }
 
     /// Judges one item as its caller wants it.
@@ -147,9 +148,9 @@ impl Host {
         item: &Arc<Item>,
         options: &CheckOptions,
     ) -> Result<Judgement, CheckError> {
-        let serving = self.serving.load();
+        let decides = self.decides();
         for (detector, revision) in &options.pins {
-            let serves = serving.serves(detector);
+            let serves = decides.0.serves(detector);
             if serves.is_none_or(|serves| serves.revision(*revision).is_none()) {
                 return Err(CheckError::Pin {
                     detector: detector.clone(),
@@ -157,20 +158,19 @@ impl Host {
                 });
             }
         }
-        drop(serving);
-        Ok(self.judge(item, options).await?)
+        Ok(self.judge(item, options, decides).await?)
     }
 
     async fn judge(
         &self,
         item: &Arc<Item>,
         options: &CheckOptions,
+        (serving, hot): (Arc<Serving>, Arc<Hot>),
     ) -> Result<Judgement, IntakeError> {
         let start = now();
         item.check(&self.bounds)?;
         let end = start + self.deadline;
         let by = options.by.map_or(end, |by| by.min(end));
-        let (serving, hot) = self.decides();
         let key = options.key.as_deref().unwrap_or(&item.id);
         let assigned: Vec<Ask<'_>> = serving.assigned(key, &options.pins).collect();
         let asks: Vec<&Ask<'_>> = assigned

@@ -371,7 +371,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "%", "-1%", "101%", "five", "0.00001%", "1e-3"] {
+        for text in ["", "%", "-1%", "101%", "five", "0.00001%"] {
             share(text).unwrap_err();
         }
     }
