@@ -174,24 +174,26 @@ async fn what_cannot_be_done_is_refused_with_the_way_out_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_package_that_is_too_large_is_refused_before_it_is_sent() {
-    let host = Host::builder()
-        .detector(plugin("noop", "old").path())
-        .build();
+async fn a_package_that_is_too_large_or_broken_leaves_nothing_behind() {
+    let state = tempfile::tempdir().unwrap();
+    let old = plugin("noop", "old");
+    let host = Host::builder().detector(old.path()).state(state.path());
+    let package = packed(&plugin("noop", "new"));
     let options = ServerOptions {
-        max_package_bytes: 1_000,
+        max_package_bytes: package.len() as u64 - 1,
         ..ServerOptions::default()
     };
-    let running = Running::of(host.unwrap(), options).await;
-    let refused = running.load(&packed(&plugin("noop", "new"))).await;
+    let running = Running::of(host.build().unwrap(), options).await;
+    let refused = running.load(&package).await;
     assert_eq!(refused.status, 413, "{refused:?}");
-    let left = std::fs::read_dir(std::env::temp_dir()).unwrap();
-    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
-    let mut names = left.map(name);
-    assert!(
-        !names.any(|name| name.to_string_lossy().starts_with("trommel-")
-            && name.to_string_lossy().ends_with(".tar"))
-    );
+    let refused = running.load(&package[..package.len() / 2]).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let n_files = |folder: &str| {
+        std::fs::read_dir(state.path().join(folder))
+            .unwrap()
+            .count()
+    };
+    assert_eq!((n_files("incoming"), n_files("packages")), (0, 1));
 }
 
 #[tokio::test]
