@@ -1,6 +1,5 @@
 //! A host that is rolled out on: what its callers see, and what it keeps.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use trommel::item::Item;
@@ -19,17 +18,17 @@ const IMPORTS: [&str; 3] = ["content", "log", "results"];
 
 /// A plugin called `watched` that is made of the guest `guest`; another `note` makes
 /// another revision.
-fn plugin(guest: &str, note: &str) -> PluginFolder {
+pub(super) fn plugin(guest: &str, note: &str) -> PluginFolder {
     let folder = PluginFolder::of("watched", guests::component(guest), &IMPORTS);
     folder.edit("for tests", note);
     folder
 }
 
-fn host(folder: &PluginFolder) -> HostBuilder {
+pub(super) fn host(folder: &PluginFolder) -> HostBuilder {
     Host::builder().detector(folder.path())
 }
 
-fn id() -> DetectorId {
+pub(super) fn id() -> DetectorId {
     "watched".into()
 }
 
@@ -37,29 +36,29 @@ fn share(fraction: f64) -> Share {
     Share::from_fraction(fraction).unwrap()
 }
 
-fn item(id: usize, text: &str) -> Arc<Item> {
+pub(super) fn item(id: usize, text: &str) -> Arc<Item> {
     Arc::new(Item::from_text(format!("item {id}"), text))
 }
 
-async fn check(host: &Host, n: usize, text: &str) -> Judgement {
+pub(super) async fn check(host: &Host, n: usize, text: &str) -> Judgement {
     host.check(&item(n, text)).await.unwrap()
 }
 
-fn answering(judgement: &Judgement) -> RevisionId {
+pub(super) fn answering(judgement: &Judgement) -> RevisionId {
     judgement.lineup.0[&id()]
 }
 
-async fn load(host: &Host, folder: &PluginFolder) -> RevisionId {
+pub(super) async fn load(host: &Host, folder: &PluginFolder) -> RevisionId {
     let loaded = host.load(folder.path().to_owned()).await;
     loaded.unwrap_or_else(|error| panic!("{error}")).revision
 }
 
-async fn step(host: &Host, verb: Verb) {
+pub(super) async fn step(host: &Host, verb: Verb) {
     let taken = host.step(verb).await;
     taken.unwrap_or_else(|error| panic!("{error}"));
 }
 
-fn promote(revision: RevisionId) -> Verb {
+pub(super) fn promote(revision: RevisionId) -> Verb {
     Verb::Promote {
         detector: id(),
         revision,
@@ -67,7 +66,7 @@ fn promote(revision: RevisionId) -> Verb {
     }
 }
 
-fn canary(revision: RevisionId, fraction: f64) -> Verb {
+pub(super) fn canary(revision: RevisionId, fraction: f64) -> Verb {
     Verb::Canary {
         detector: id(),
         revision,
@@ -82,7 +81,7 @@ fn shadow(revision: RevisionId) -> Verb {
     }
 }
 
-fn is_out(status: &RolloutStatus, revision: RevisionId) -> bool {
+pub(super) fn is_out(status: &RolloutStatus, revision: RevisionId) -> bool {
     let revisions = status.detectors[0].revisions.iter();
     revisions
         .filter(|status| status.revision == revision)
@@ -311,157 +310,6 @@ async fn a_policy_is_compared_in_the_shadow_of_the_other() {
     assert_eq!(status.policy_shadow.unwrap().n_stricter, 10);
     host.shadow_policy("", None).await.unwrap();
     assert_eq!(host.status().policy_shadow, None);
-}
-
-#[tokio::test]
-async fn what_does_not_load_changes_nothing_and_leaves_nothing() {
-    let state = tempfile::tempdir().unwrap();
-    let old = plugin("noop", "old");
-    let host = host(&old).state(state.path()).build().unwrap();
-    let before = host.lineup();
-    let broken = plugin("noop", "broken");
-    broken.write("watched.wasm", b"no component");
-    let wrong = plugin("noop", "wrong");
-    let manifest = std::fs::read_to_string(wrong.path().join("plugin.toml")).unwrap();
-    let golden =
-        "\n[[golden]]\nname = \"never\"\ntext = \"hello\"\nlabel = \"spam\"\nat-least = 0.5\n";
-    wrong.write("plugin.toml", (manifest + golden).as_bytes());
-    for (folder, why) in [
-        (broken.path().to_owned(), "component"),
-        (wrong.path().to_owned(), "golden case `never`"),
-        (old.path().to_owned(), "is live already"),
-        (Path::new("/nowhere").to_owned(), "nowhere"),
-    ] {
-        let refused = host.load(folder).await.unwrap_err().to_string();
-        assert!(refused.contains(why), "{why}: {refused}");
-        assert_eq!(host.lineup(), before);
-    }
-    let kept = std::fs::read_dir(state.path().join("packages")).unwrap();
-    assert_eq!(kept.count(), 1);
-}
-
-#[tokio::test]
-async fn a_rollout_goes_on_after_a_restart() {
-    let state = tempfile::tempdir().unwrap();
-    let (old, new, third) = (
-        plugin("noop", "old"),
-        plugin("traps", "new"),
-        plugin("noop", "third"),
-    );
-    let begin = || host(&old).state(state.path()).build();
-    let host = begin().unwrap();
-    let live = answering(&check(&host, 0, "hello").await);
-    let new = load(&host, &new).await;
-    let third = load(&host, &third).await;
-    step(&host, canary(new, 0.5)).await;
-    for n in 0..4_000 {
-        check(&host, n, if n % 4 == 0 { "misbehave" } else { "hello" }).await;
-        if is_out(&host.status(), new) {
-            break;
-        }
-    }
-    assert!(is_out(&host.status(), new));
-    // A pin says nothing of the canary, neither now nor after a restart.
-    let pin = Verb::Pin {
-        detector: id(),
-        revision: third,
-        key: "tenant-7".to_owned(),
-    };
-    step(&host, pin).await;
-    assert!(is_out(&host.status(), new));
-    let lineup = host.lineup();
-    drop(host);
-    let held = wait_for(begin).await;
-    assert_eq!(held.lineup(), lineup);
-    assert!(
-        is_out(&held.status(), new),
-        "the guard's abort is remembered"
-    );
-    for n in 0..40 {
-        assert_eq!(answering(&check(&held, n, "hello").await), live);
-    }
-    step(&held, promote(third)).await;
-    step(
-        &held,
-        Verb::Abort {
-            detector: id(),
-            revision: new,
-        },
-    )
-    .await;
-    drop(held);
-    let last = wait_for(begin).await;
-    assert_eq!(answering(&check(&last, 0, "hello").await), third);
-    let refused = begin().unwrap_err().to_string();
-    assert!(refused.contains("another host uses"), "{refused}");
-    // Who is retired is not kept.
-    let kept = std::fs::read_dir(state.path().join("packages")).unwrap();
-    assert_eq!(kept.count(), 2);
-}
-
-/// A host on a folder that another one may still be letting go.
-async fn wait_for<E: std::fmt::Display>(begin: impl Fn() -> Result<Host, E>) -> Host {
-    for _ in 0..100 {
-        match begin() {
-            Ok(host) => return host,
-            Err(error) if error.to_string().contains("another host uses") => {}
-            Err(error) => panic!("{error}"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("the folder stays held");
-}
-
-#[tokio::test]
-async fn a_package_that_was_changed_where_it_is_kept_is_refused() {
-    let state = tempfile::tempdir().unwrap();
-    let (old, new, other) = (
-        plugin("noop", "old"),
-        plugin("noop", "new"),
-        plugin("noop", "other"),
-    );
-    let begin = || host(&old).state(state.path()).build();
-    let host = begin().unwrap();
-    let new = load(&host, &new).await;
-    let other = load(&host, &other).await;
-    step(&host, promote(new)).await;
-    drop(host);
-    drop(wait_for(begin).await);
-    let file = |revision: RevisionId| {
-        let name = revision.to_string().replace("sha256:", "");
-        state.path().join("packages").join(format!("{name}.tar"))
-    };
-    std::fs::copy(file(other), file(new)).unwrap();
-    let refused = begin().unwrap_err().to_string();
-    assert!(refused.contains("what is kept under its name"), "{refused}");
-    std::fs::remove_file(file(new)).unwrap();
-    let refused = begin().unwrap_err().to_string();
-    assert!(
-        refused.contains("give a package of that revision"),
-        "{refused}"
-    );
-}
-
-#[tokio::test]
-async fn a_policy_that_was_given_is_kept_and_a_wrong_one_changes_nothing() {
-    const POLICY: &str = "[[rule]]\nname = \"all\"\nwhen = { attribute = \"never\", present = false }\n\
-                          action = \"tag\"\nreason = \"all\"\n";
-    let state = tempfile::tempdir().unwrap();
-    let old = plugin("noop", "old");
-    let begin = || host(&old).state(state.path()).build();
-    let host = begin().unwrap();
-    host.give_policy("policy", POLICY).await.unwrap();
-    let before = host.lineup();
-    let wrong = POLICY.replace(
-        "attribute = \"never\", present = false",
-        "label = \"spams\", threshold = 0.5",
-    );
-    let refused = host.give_policy("policy", &wrong).await.unwrap_err();
-    assert!(refused.to_string().contains("policy:3"), "{refused}");
-    assert_eq!(host.lineup(), before);
-    drop(host);
-    let host = wait_for(begin).await;
-    assert_eq!(check(&host, 0, "hello").await.verdict.action, Action::Tag);
 }
 
 #[tokio::test]

@@ -3,5 +3,6 @@
 mod docs;
 mod guard;
 mod host;
+mod kept;
 mod state;
 mod traffic;
