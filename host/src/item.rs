@@ -134,6 +134,20 @@ impl Part {
         }
     }
 
+    /// Bytes of its content: of a text, of an image's file or path, of a link's target.
+    pub fn content_bytes(&self) -> usize {
+        match &self.content {
+            Content::Text { text, .. } => text.len(),
+            Content::Image {
+                source: ImageSource::Bytes(bytes),
+            } => bytes.len(),
+            Content::Image {
+                source: ImageSource::Path(path),
+            } => path.len(),
+            Content::Link { target } => target.len(),
+        }
+    }
+
     fn n_bytes(&self) -> usize {
         let content = match &self.content {
             Content::Text { text, language } => {
@@ -151,6 +165,23 @@ impl Part {
 }
 
 impl Item {
+    /// Bytes of memory that it holds, roughly, and never none: what a queue that keeps
+    /// items is bounded by.
+    pub fn held_bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| {
+            let value = match value {
+                Attribute::Text(text) => text.len(),
+                _ => size_of::<Attribute>(),
+            };
+            name.len() + value
+        });
+        let embeddings = self.embeddings.values();
+        let embeddings = embeddings.map(|numbers| size_of_val(numbers.as_slice()));
+        let parts = self.parts.iter().map(Part::content_bytes);
+        let all = parts.chain(attributes).chain(embeddings).sum::<usize>();
+        all + self.id.len() + size_of::<Self>()
+    }
+
     /// An item that is one text, named `text`.
     pub fn from_text(id: impl Into<String>, text: impl Into<String>) -> Self {
         let mut item = Self {

@@ -27,6 +27,7 @@ pub use build::{BuildError, HostBuilder};
 pub use device::{DeviceChoice, NoDevice};
 pub use hot::HotError;
 pub use judgement::{Called, Degraded, Judgement, Lineup, Timings, Unjudged};
+pub use serving::moment;
 pub use status::{
     DetectorStatus, GuardStatus, RevisionStatus, RolloutStatus, ShadowStatus, StageStatus,
 };
@@ -46,7 +47,7 @@ use ask::{Asked, ask};
 use hot::{Hot, listed};
 use judgement::Report;
 use keeper::Keeper;
-use serving::{Ask, Revision, Serving, locked, moment};
+use serving::{Ask, Revision, Serving, locked};
 use shadows::{Job, Shadows};
 
 /// Loaded detectors, a policy, the lineup that says who answers, and the bounds that all

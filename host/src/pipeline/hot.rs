@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{BuildError, Host};
 use crate::excerpt::{NAME_CHARS, printable};
-use crate::item::{Content, ImageSource, Item};
+use crate::item::Item;
 use crate::lists::{Consulted, List, Lists, ListsError};
 use crate::registry::{HotStore, StateError};
 use crate::signal::{Label, Signal};
@@ -78,7 +78,7 @@ impl Hot {
         if self.lists.is_empty() {
             return Vec::new();
         }
-        if n_bytes(item) <= FEW_BYTES {
+        if item.held_bytes() <= FEW_BYTES {
             return self.lists.consult(item);
         }
         let (hot, searched) = (self.clone(), item.clone());
@@ -95,19 +95,6 @@ impl Hot {
 pub(super) fn listed(consulted: &[Consulted]) -> Vec<&str> {
     let found = consulted.iter().filter(|each| each.found.is_some());
     found.map(|each| each.list.as_str()).collect()
-}
-
-/// Bytes of what is searched.
-fn n_bytes(item: &Item) -> usize {
-    let of_part = |content: &Content| match content {
-        Content::Text { text, .. } => text.len(),
-        Content::Image {
-            source: ImageSource::Bytes(bytes),
-        } => bytes.len(),
-        Content::Image { .. } => 0,
-        Content::Link { target } => target.len(),
-    };
-    item.parts.iter().map(|part| of_part(&part.content)).sum()
 }
 
 impl Host {

@@ -168,12 +168,12 @@ impl Serving {
     }
 }
 
-/// The clock that rollouts are timed by.
+/// The clock that rollouts, journals and records are timed by: it counts from the epoch.
 #[expect(
     clippy::disallowed_methods,
     reason = "the journal and backoffs outlive the process, so they count from the epoch"
 )]
-pub(super) fn moment() -> Moment {
+pub fn moment() -> Moment {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let since = since.unwrap_or(Duration::ZERO).as_micros();
     Moment::from_micros(u64::try_from(since).unwrap_or(u64::MAX))

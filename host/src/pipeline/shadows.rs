@@ -19,7 +19,7 @@ use super::hot::{Hot, listed};
 use super::judgement::Report;
 use super::serving::{Revision, Serves, Serving, locked};
 use crate::engine::{Blame, Engine, now};
-use crate::item::{Content, ImageSource, Item, PartKind};
+use crate::item::{Item, PartKind};
 use crate::lists::Consulted;
 use crate::policy::{DetectorState, Facts, Policy, Verdict};
 use crate::rollout::Arm;
@@ -66,7 +66,7 @@ impl Shadows {
     /// Takes the job, or sheds it. Never waits.
     pub(super) fn offer(&self, job: Job) {
         let counts = &self.counts;
-        let n_bytes = bytes(&job.item);
+        let n_bytes = job.item.held_bytes();
         // Whoever cannot be called now would only take a place from somebody.
         let is_room = job.engine.is_spare()
             && counts.n_bytes.load(Ordering::Relaxed) + n_bytes <= MAX_WAITING_BYTES;
@@ -110,7 +110,7 @@ fn judge_all(jobs: &Receiver<(Job, Handle)>, counts: &Counts) {
         tracing::warn!(%error, "shadows run at the priority of answers");
     }
     for (job, runtime) in jobs {
-        let n_bytes = bytes(&job.item);
+        let n_bytes = job.item.held_bytes();
         // The runtime may end while its last items are judged, and says so by a panic.
         let judged = catch_unwind(AssertUnwindSafe(|| runtime.block_on(judge(&job))));
         let done = match judged {
@@ -263,17 +263,4 @@ fn add(comparison: &mut Comparison, job: &Job, verdict: &Verdict) {
         labels: &labels,
         slice: job.slice.as_deref(),
     });
-}
-
-/// What an item holds on to while it waits.
-fn bytes(item: &Item) -> usize {
-    let parts = item.parts.iter().map(|part| match &part.content {
-        Content::Text { text, .. } => text.len(),
-        Content::Link { target } => target.len(),
-        Content::Image { source } => match source {
-            ImageSource::Bytes(bytes) => bytes.len(),
-            ImageSource::Path(path) => path.len(),
-        },
-    });
-    parts.sum()
 }

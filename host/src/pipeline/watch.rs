@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::revision::RevisionId;
-use crate::rollout::guard::{Baseline, Breach, Guard, GuardSettings, Observation, Watched};
+use crate::rollout::guard::{
+    Baseline, Breach, Guard, GuardSettings, Observation, Standing, Watched,
+};
 use crate::rollout::shadow::Comparison;
 use crate::rollout::{Arm, DetectorLineup, Moment, Share, Stage};
 
@@ -77,7 +79,6 @@ impl Watch {
         }
         // Traffic moves in weeks, so a baseline must not be held to for ever.
         self.guards.retain(|guarded| {
-            use crate::rollout::guard::Standing;
             guarded.other.is_some() || guarded.guard.standing(now) != Standing::Settled
         });
         breaches

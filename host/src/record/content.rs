@@ -64,7 +64,7 @@ impl StoredContent {
     /// The content of `item`, when it takes at most `most` bytes.
     pub(super) fn of(item: &Item, most: usize) -> Option<Self> {
         // Told before any of it is copied. What JSON escapes takes up to six bytes.
-        let least = item.parts.iter().map(least_bytes).sum::<usize>();
+        let least = item.parts.iter().map(Part::content_bytes).sum::<usize>();
         if least > most {
             return None;
         }
@@ -104,19 +104,6 @@ impl StoredContent {
             attributes: attributes.collect::<Result<_, String>>()?,
             embeddings: embeddings.collect::<Result<_, String>>()?,
         })
-    }
-}
-
-fn least_bytes(part: &Part) -> usize {
-    match &part.content {
-        Content::Text { text, .. } => text.len(),
-        Content::Image {
-            source: ImageSource::Bytes(bytes),
-        } => bytes.len(),
-        Content::Image {
-            source: ImageSource::Path(path),
-        } => path.len(),
-        Content::Link { target } => target.len(),
     }
 }
 

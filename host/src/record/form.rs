@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::MAX_WORD_BYTES;
 use super::{ContentDigest, FORM, RecordSettings, RecordedText, Redaction, StoredContent};
 use crate::blame::Blame;
-use crate::item::{Attribute, Content, ImageSource, Item, Part};
+use crate::item::{Attribute, Item, Part, PartKind};
 use crate::lists::{Consulted, ListVersion};
 use crate::pipeline::Degraded;
 use crate::policy::{Action, FiredRule, PolicyDigest};
@@ -322,7 +322,7 @@ impl RecordedItem {
         let is_word = |(name, _): &(&String, &Attribute)| name.len() <= MAX_WORD_BYTES;
         let named = item.attributes.iter().filter(is_word);
         let attribute = |(name, value): (&String, &Attribute)| {
-            let value = RecordedText::word(&shown(value), settings.attributes)?;
+            let value = RecordedText::word(&value.to_string(), settings.attributes)?;
             Some((name.clone(), value))
         };
         let attributes: BTreeMap<_, _> = named.take(MAX_ATTRIBUTES).filter_map(attribute).collect();
@@ -340,31 +340,17 @@ impl RecordedItem {
     }
 }
 
-fn shown(value: &Attribute) -> String {
-    match value {
-        Attribute::Flag(flag) => flag.to_string(),
-        Attribute::Integer(integer) => integer.to_string(),
-        Attribute::Number(number) => number.to_string(),
-        Attribute::Text(text) => text.clone(),
-    }
-}
-
 impl RecordedPart {
     fn of(part: &Part, digest: ContentDigest) -> Self {
-        let (kind, bytes) = match &part.content {
-            Content::Text { text, .. } => ("text", text.len()),
-            Content::Image {
-                source: ImageSource::Bytes(bytes),
-            } => ("image", bytes.len()),
-            Content::Image {
-                source: ImageSource::Path(path),
-            } => ("image", path.len()),
-            Content::Link { target } => ("link", target.len()),
+        let kind = match part.kind() {
+            PartKind::Text => "text",
+            PartKind::Image => "image",
+            PartKind::Link => "link",
         };
         Self {
             kind: kind.to_owned(),
             digest,
-            bytes,
+            bytes: part.content_bytes(),
         }
     }
 }

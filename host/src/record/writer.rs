@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::files::RecordFiles;
 use super::{Origin, Record, RecordError, RecordSettings, encode};
 use crate::Judgement;
 use crate::engine::now;
-use crate::item::{Attribute, Content, ImageSource, Item};
-use crate::rollout::{Moment, Share};
+use crate::item::Item;
+use crate::pipeline::moment;
+use crate::rollout::Share;
 use crate::signal::Evidence;
 
 /// After a write failed nothing is tried for this long; doubled each time, up to the
@@ -129,7 +130,7 @@ impl Recorder {
         let Some(share) = self.settings.sampled(&item.id, action) else {
             return;
         };
-        let bytes = item_bytes(item) + judgement_bytes(judgement);
+        let bytes = item.held_bytes() + judgement_bytes(judgement);
         if !self.counters.take(bytes, self.settings.max_queued_bytes) {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -187,31 +188,6 @@ impl Counters {
     fn give_back(&self, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
-}
-
-/// Bytes that a waiting item holds, roughly; more than none, so that none waits for nothing.
-fn item_bytes(item: &Item) -> usize {
-    let parts = item.parts.iter().map(|part| match &part.content {
-        Content::Text { text, .. } => text.len(),
-        Content::Image {
-            source: ImageSource::Bytes(bytes),
-        } => bytes.len(),
-        Content::Image {
-            source: ImageSource::Path(path),
-        } => path.len(),
-        Content::Link { target } => target.len(),
-    });
-    let attributes = item.attributes.iter().map(|(name, value)| {
-        let value = match value {
-            Attribute::Text(text) => text.len(),
-            _ => size_of::<Attribute>(),
-        };
-        name.len() + value
-    });
-    let embeddings = item.embeddings.values();
-    let embeddings = embeddings.map(|numbers| size_of_val(numbers.as_slice()));
-    let all = parts.chain(attributes).chain(embeddings).sum::<usize>();
-    all + item.id.len() + size_of::<Item>()
 }
 
 /// Bytes of what plugins made of it, roughly; how many they are is a matter of manifests.
@@ -309,16 +285,6 @@ impl Outage {
             until: now + pause,
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the time of writing is told, and decides nothing"
-)]
-fn moment() -> Moment {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let micros = since.unwrap_or_default().as_micros();
-    Moment::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

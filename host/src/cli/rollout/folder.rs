@@ -1,13 +1,12 @@
 //! A state folder that no host holds.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use trommel::pipeline::{DeviceChoice, LoadedRevision, RolloutStatus};
+use trommel::pipeline::{DeviceChoice, LoadedRevision, RolloutStatus, moment};
 use trommel::registry::{Recovered, StateFolder};
 use trommel::rollout::journal::Cause;
-use trommel::rollout::{Lineup, Moment, Transition, Verb};
+use trommel::rollout::{Lineup, Stage, Transition, Verb};
 
 use crate::cli::host::HostArguments;
 
@@ -63,7 +62,6 @@ impl Folder {
         for (id, stages) in lineup.detectors() {
             let known = current.detector(id.as_str());
             let known = |revision| known.and_then(|known| known.stage(revision));
-            use trommel::rollout::Stage;
             let is_kept = |revision| known(revision).is_some_and(|stage| stage != Stage::Retired);
             if let Some(missing) = stages.ready().find(|revision| !is_kept(*revision)) {
                 bail!(
@@ -104,14 +102,4 @@ impl Folder {
             .context("cannot start the worker threads")?;
         Ok(runtime.block_on(host.load(package.to_owned()))?)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the journal counts from the epoch"
-)]
-fn moment() -> Moment {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let since = since.map_or(0, |since| since.as_micros());
-    Moment::from_micros(u64::try_from(since).unwrap_or(u64::MAX))
 }

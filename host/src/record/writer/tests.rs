@@ -8,11 +8,13 @@ use std::sync::Mutex;
 use super::super::{Records, Redaction};
 use super::*;
 use crate::blame::Blame;
+use crate::item::Attribute;
 use crate::lists::{Kind, List, Lists};
 use crate::pipeline::{Called, Degraded, Lineup, Timings, Unjudged};
 use crate::policy::{Action, FiredRule, PolicyDigest, Verdict};
 use crate::revision::RevisionId;
 use crate::rollout::Arm;
+use crate::rollout::Moment;
 use crate::signal::{CalibratorVersion, Probability, Signal};
 
 const SECRET: &str = "s3cr3t";
@@ -261,13 +263,13 @@ fn items_that_wait_are_bounded_in_bytes_and_a_large_one_waits_alone() {
     assert!(counters.take(60, 100) && counters.take(40, 100));
     assert!(!counters.take(1, 100));
     let (mut item, mut judgement) = secret("7");
-    let (before, words) = (item_bytes(&item), judgement_bytes(&judgement));
+    let (before, words) = (item.held_bytes(), judgement_bytes(&judgement));
     let long = Attribute::Text("x".repeat(1_000));
     Arc::make_mut(&mut item)
         .attributes
         .insert("long".to_owned(), long);
     Arc::make_mut(&mut item).push_image([0; 2_000].as_slice().into());
-    assert_eq!(item_bytes(&item), before + 3_004);
+    assert_eq!(item.held_bytes(), before + 3_004);
     let text = "x".repeat(5_000);
     judgement.signals[0].evidence.push(Evidence::Note { text });
     judgement.degraded[0].reason.push_str("more");
