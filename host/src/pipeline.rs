@@ -10,10 +10,12 @@ mod device;
 mod hot;
 mod judgement;
 mod keeper;
+mod priority;
 mod serving;
 mod shadows;
 mod status;
 mod steps;
+mod swap;
 mod verify;
 mod watch;
 
@@ -69,10 +71,10 @@ pub struct Host {
     engine: Arc<Engine>,
     cache: CompileCache,
     trust: Trust,
-    serving: ArcSwap<Serving>,
+    serving: Arc<ArcSwap<Serving>>,
     hot: ArcSwap<Hot>,
     /// Held by whoever takes a step, so that steps come one after another.
-    steps: tokio::sync::Mutex<()>,
+    steps: Arc<tokio::sync::Mutex<()>>,
     loading: tokio::sync::Mutex<()>,
     keeper: Arc<Keeper>,
     shadows: Shadows,

@@ -13,7 +13,7 @@ use super::hot::{Hot, HotError, unknown_label};
 use super::keeper::Keeper;
 use super::serving::{Revision, Serves, Serving};
 use super::shadows::Shadows;
-use super::steps::follow;
+use super::swap::follow;
 use super::watch::Watch;
 use crate::engine::{Engine, EngineOptions, LoadError};
 use crate::item::ItemBounds;
@@ -320,9 +320,9 @@ impl HostBuilder {
             engine: Arc::new(engine),
             cache: self.cache,
             trust: self.trust,
-            serving: ArcSwap::from_pointee(serving),
+            serving: Arc::new(ArcSwap::from_pointee(serving)),
             hot: ArcSwap::from_pointee(hot),
-            steps: tokio::sync::Mutex::new(()),
+            steps: Arc::default(),
             loading: tokio::sync::Mutex::new(()),
             keeper: Arc::new(keeper),
             shadows: Shadows::default(),

@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::ask::{Answer, Asked, call};
 use super::hot::{Hot, listed};
 use super::judgement::Report;
+use super::priority;
 use super::serving::{Revision, Serves, Serving, locked};
 use crate::engine::{Blame, Engine, now};
 use crate::item::{Item, PartKind};
@@ -31,6 +32,12 @@ const MAX_WAITING: usize = 64;
 
 /// Bytes of items that wait: they would else be freed once they are answered.
 const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// Between two looks at the queue: less than it takes to fill at 30,000 items a second.
+const NAP: Duration = Duration::from_millis(2);
+
+/// Looks in vain after which the thread waits to be woken.
+const N_NAPS: u32 = 250;
 
 /// The queue and its thread, which starts with the first item.
 #[derive(Debug, Default)]
@@ -106,10 +113,10 @@ impl Shadows {
 
 /// Ends when the host is gone.
 fn judge_all(jobs: &Receiver<(Job, Handle)>, counts: &Counts) {
-    if let Err(error) = spare_time_only() {
+    if let Err(error) = priority::spare_time_only() {
         tracing::warn!(%error, "shadows run at the priority of answers");
     }
-    for (job, runtime) in jobs {
+    while let Some((job, runtime)) = next(jobs) {
         let n_bytes = job.item.held_bytes();
         // The runtime may end while its last items are judged, and says so by a panic.
         let judged = catch_unwind(AssertUnwindSafe(|| runtime.block_on(judge(&job))));
@@ -122,26 +129,23 @@ fn judge_all(jobs: &Receiver<(Job, Handle)>, counts: &Counts) {
     }
 }
 
-/// The lowest niceness still takes a share of the core from who answers, and need not give
-/// way at once when one wakes; Linux has a policy below it that does.
-#[cfg(target_os = "linux")]
-fn spare_time_only() -> Result<(), thread_priority::Error> {
-    use thread_priority::{
-        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-        set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
-    };
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-    match thread_schedule_policy() {
-        // Niceness means nothing then, and whoever was made nicer may not set it back.
-        Ok(policy) if policy == idle => Ok(()),
-        _ => set,
+/// The next job; none when the host is gone.
+///
+/// While jobs come it looks for them now and then and is not woken for each: waking costs
+/// whoever answers a system call, and the processor two switches.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, which nobody waits for"
+)]
+fn next(jobs: &Receiver<(Job, Handle)>) -> Option<(Job, Handle)> {
+    for _ in 0..N_NAPS {
+        match jobs.try_recv() {
+            Ok(job) => return Some(job),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => thread::sleep(NAP),
+        }
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn spare_time_only() -> Result<(), thread_priority::Error> {
-    thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
+    jobs.recv().ok()
 }
 
 async fn judge(job: &Job) {
@@ -199,11 +203,11 @@ async fn judge_by(job: &Job, serves: &Serves, shadow: &Arc<Revision>) {
     }
     let policy = &job.serving.policy;
     let verdict = decide(job, policy, &signals, &states);
-    let mut watch = locked(&serves.watch);
     // It may be none any more.
-    let Some(shadowed) = watch.shadow(shadow.id()) else {
+    let Some(shadowed) = locked(&serves.watch).shadow(shadow.id()) else {
         return;
     };
+    let mut shadowed = locked(&shadowed);
     if failure.is_some() {
         shadowed.n_failed += 1;
         shadowed.last_failure = failure;

@@ -239,12 +239,12 @@ impl StageStatus {
 }
 
 fn detector(serving: &Serving, serves: &Serves) -> DetectorStatus {
-    let mut watch = locked(&serves.watch);
+    let watch = locked(&serves.watch);
     let stages = serving.lineup.detector(serves.id.as_str());
     let staged = stages.map(|stages| stages.revisions()).unwrap_or_default();
     let revisions = staged
         .iter()
-        .map(|staged| revision(serving, serves, &mut watch, *staged))
+        .map(|staged| revision(serving, serves, &watch, *staged))
         .collect();
     DetectorStatus {
         detector: serves.id.clone(),
@@ -255,12 +255,7 @@ fn detector(serving: &Serving, serves: &Serves) -> DetectorStatus {
     }
 }
 
-fn revision(
-    serving: &Serving,
-    serves: &Serves,
-    watch: &mut Watch,
-    staged: Staged,
-) -> RevisionStatus {
+fn revision(serving: &Serving, serves: &Serves, watch: &Watch, staged: Staged) -> RevisionStatus {
     let id = staged.revision;
     let ready = serves.revision(id);
     let is_left_alone = |ready: &Revision| !locked(&ready.quarantine).is_serving();
@@ -276,7 +271,7 @@ fn revision(
             .filter(|guarded| guarded.guard.candidate() == id)
             .map(guard)
             .collect(),
-        shadow: watch.shadow(id).map(|shadowed| shadow(shadowed)),
+        shadow: watch.shadow(id).map(|shadowed| shadow(&locked(&shadowed))),
     }
 }
 

@@ -3,16 +3,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::oneshot;
 
 use super::Host;
-use super::serving::{Revision, Serves, Serving, locked};
-use super::watch::Watch;
+use super::priority;
+use super::serving::{Revision, Serving, locked};
+use super::swap::{Beside, Swap};
 use crate::policy::{Policy, PolicyError};
 use crate::registry::{Package, PackageError, StateError, load};
 use crate::revision::RevisionId;
-use crate::rollout::guard::{Breach, Watched};
-use crate::rollout::journal::{Cause, Event};
-use crate::rollout::{Effect, Lineup, PolicyDigest, Refusal, Transition, Verb};
+use crate::rollout::guard::Breach;
+use crate::rollout::journal::Cause;
+use crate::rollout::{Lineup, PolicyDigest, Refusal, Transition, Verb};
 use crate::signal::DetectorId;
 
 /// Why a step of a rollout was not taken. What answers is what it was.
@@ -74,12 +78,8 @@ pub struct LoadedRevision {
     pub generation: u64,
 }
 
-/// What a step changes beside the lineup.
-#[derive(Default)]
-struct Beside {
-    revision: Option<Arc<Revision>>,
-    policy: Option<Arc<Policy>>,
-}
+/// Held by whoever takes a step.
+type Step = tokio::sync::OwnedMutexGuard<()>;
 
 impl Host {
     /// Loads a package as a revision that is ready and asked by nobody yet: verifies and
@@ -121,11 +121,11 @@ impl Host {
             detector: detector.clone(),
             revision,
         };
-        let _step = self.steps.lock().await;
+        let step = self.steps.clone().lock_owned().await;
         // After the lock: a step that ended meanwhile would have thrown it away.
         let keeper = self.keeper.clone();
         blocking(move || keeper.keep(&package, revision)).await??;
-        let transition = self.take(verb, beside).await?;
+        let transition = self.take(verb, beside, step).await?;
         Ok(LoadedRevision {
             detector,
             revision,
@@ -148,8 +148,8 @@ impl Host {
     ///
     /// Why it was refused; the lineup is what it was.
     pub async fn step(&self, verb: Verb) -> Result<Transition, StepError> {
-        let _step = self.steps.lock().await;
-        self.take(verb, Beside::default()).await
+        let step = self.steps.clone().lock_owned().await;
+        self.take(verb, Beside::default(), step).await
     }
 
     /// Brings a whole lineup into effect, of a generation newer than the one in effect and
@@ -160,7 +160,7 @@ impl Host {
     ///
     /// What stands in its way; the lineup is what it was.
     pub async fn give_lineup(&self, lineup: Lineup, origin: &str) -> Result<(), StepError> {
-        let _step = self.steps.lock().await;
+        let step = self.steps.clone().lock_owned().await;
         let serving = self.serving.load_full();
         let (wanted, current) = (lineup.policy(), serving.lineup.policy());
         if wanted != current {
@@ -173,7 +173,7 @@ impl Host {
         let cause = Cause::Given {
             origin: crate::excerpt::printable(origin, crate::excerpt::NAME_CHARS),
         };
-        self.adopt(&serving, lineup, cause, Beside::default()).await
+        self.adopt(lineup, cause, Beside::default(), step).await
     }
 
     /// Decides by the policy in `text` from the next verdict on, here and, where the host
@@ -184,7 +184,7 @@ impl Host {
     /// The mistake with its line, a name that no live revision declares, or a target that
     /// some revision cannot keep; nothing changes then.
     pub async fn give_policy(&self, file: &str, text: &str) -> Result<(), StepError> {
-        let _step = self.steps.lock().await;
+        let step = self.steps.clone().lock_owned().await;
         let serving = self.serving.load_full();
         let lists = self.lists();
         let policy = serving.fit(Policy::parse(file, text)?, &lists)?;
@@ -202,7 +202,7 @@ impl Host {
             revision: None,
             policy: Some(Arc::new(policy)),
         };
-        self.adopt(&serving, next, cause, beside).await
+        self.adopt(next, cause, beside, step).await
     }
 
     /// Decides beside the policy from the next verdict on, by the policy in `text`, and
@@ -229,131 +229,46 @@ impl Host {
         Ok(())
     }
 
-    /// The caller holds `steps`.
-    async fn take(&self, verb: Verb, beside: Beside) -> Result<Transition, StepError> {
-        let serving = self.serving.load_full();
-        let (next, transition) = verb.apply(&serving.lineup)?;
-        let cause = Cause::Verb {
-            step: verb,
-            transition: transition.clone(),
-        };
-        self.adopt(&serving, next, cause, beside).await?;
-        Ok(transition)
+    /// Takes `verb` on a thread that gives way to whoever answers. Given up by its caller,
+    /// it goes on to its end.
+    async fn take(&self, verb: Verb, beside: Beside, step: Step) -> Result<Transition, StepError> {
+        let swap = self.swap();
+        aside(move || {
+            let taken = swap.take(verb, beside);
+            drop(step);
+            taken
+        })
+        .await?
     }
 
-    /// Commits `next` and swaps to it. The caller holds `steps`, so nobody else does.
+    /// The same with a lineup that is there already.
     async fn adopt(
         &self,
-        before: &Arc<Serving>,
         next: Lineup,
         cause: Cause,
         beside: Beside,
+        step: Step,
     ) -> Result<(), StepError> {
-        let is_given = matches!(cause, Cause::Given { .. });
-        let next = Arc::new(next);
-        let mut serving = self.standing(before, &next, beside.revision.as_ref())?;
-        if let Some(policy) = beside.policy {
-            serving.policy = policy;
-            serving.is_policy_given = true;
-        } else {
-            if serving.is_policy_given {
-                serving.check_names(&serving.policy)?;
-            }
-            let policy = Policy::clone(&serving.policy);
-            serving.policy = Arc::new(policy.resolve(&serving.calibrators())?);
-        }
-        if let Some(shadow) = &serving.policy_shadow {
-            let shadow = Policy::clone(shadow);
-            serving.policy_shadow = Some(Arc::new(shadow.resolve(&serving.calibrators())?));
-        }
-        let (keeper, committed) = (self.keeper.clone(), next.clone());
-        let what = format!("{cause:?}");
-        blocking(move || keeper.commit(&committed, cause)).await??;
-        // What a guard took out meanwhile counts too.
-        self.serving.rcu(|now| {
-            let mut local = now.local.clone();
-            match is_given {
-                true => local = Default::default(),
-                false => local.carry(&before.lineup, &next),
-            }
-            Serving {
-                local,
-                ..serving.clone()
-            }
-        });
-        let now = self.serving.load_full();
-        for serves in &now.detectors {
-            follow(&now, serves);
-        }
-        let generation = next.generation();
-        tracing::info!(generation, cause = what, "a new lineup is in effect");
-        let keeper = self.keeper.clone();
-        blocking(move || keeper.tidy(&next)).await?;
-        Ok(())
+        let swap = self.swap();
+        aside(move || {
+            let adopted = swap.adopt(next, cause, beside);
+            drop(step);
+            adopted
+        })
+        .await?
     }
 
-    /// The snapshot of `next`, its policy not yet looked at.
-    fn standing(
-        &self,
-        before: &Serving,
-        next: &Arc<Lineup>,
-        new: Option<&Arc<Revision>>,
-    ) -> Result<Serving, StepError> {
-        let mut detectors = Vec::new();
-        for (id, stages) in next.detectors() {
-            let known = before.serves(id);
-            let mut revisions = Vec::new();
-            for revision in stages.ready() {
-                let there = known.and_then(|serves| serves.revision(revision));
-                let is_new =
-                    |new: &&Arc<Revision>| new.id() == revision && new.loaded.detector.id() == id;
-                let ready = there.or(new.filter(is_new)).cloned();
-                revisions.push(ready.ok_or_else(|| StepError::NotLoaded {
-                    detector: id.clone(),
-                    revision,
-                })?);
-            }
-            detectors.push(Serves {
-                id: id.clone(),
-                revisions,
-                watch: match known {
-                    Some(known) => known.watch.clone(),
-                    None => Arc::new(std::sync::Mutex::new(Watch::new(self.guard))),
-                },
-            });
+    fn swap(&self) -> Swap {
+        Swap {
+            serving: self.serving.clone(),
+            keeper: self.keeper.clone(),
+            guard: self.guard,
         }
-        Ok(Serving {
-            lineup: next.clone(),
-            detectors,
-            ..before.clone()
-        })
     }
 
     /// Takes a revision out that has passed a bound, here and now.
     pub(super) fn take_out(&self, detector: &DetectorId, revision: RevisionId, breach: &Breach) {
-        let mut effect = Effect::Stays;
-        self.serving.rcu(|now| {
-            let mut local = now.local.clone();
-            effect = local.take_out(&now.lineup, detector, revision);
-            Serving {
-                local,
-                ..Serving::clone(now)
-            }
-        });
-        let now = self.serving.load_full();
-        if let Some(serves) = now.serves(detector)
-            && effect != Effect::Stays
-        {
-            follow(&now, serves);
-        }
-        tracing::warn!(%detector, revision = revision.short(), ?effect, "{breach}");
-        self.keeper.note(Event::TakenOut {
-            generation: now.lineup.generation(),
-            detector: detector.clone(),
-            revision,
-            effect,
-            breach: breach.clone(),
-        });
+        self.swap().take_out(detector, revision, breach);
     }
 }
 
@@ -364,27 +279,31 @@ fn named(policy: &Option<PolicyDigest>) -> String {
     )
 }
 
-/// Tells a detector's watch who is new.
-pub(super) fn follow(serving: &Serving, serves: &Serves) {
-    let Some(stages) = serving.lineup.detector(serves.id.as_str()) else {
-        return;
-    };
-    let live = serving.local.live(&serving.lineup, &serves.id);
-    let watched = |revision| {
-        let revision = serves.revision(revision);
-        revision.map_or_else(Vec::new, |revision| {
-            Watched::all(&revision.loaded.calibrator)
-        })
-    };
-    let is_out = |revision| serving.local.is_out(&serving.lineup, &serves.id, revision);
-    let salt = serving.lineup.salt();
-    locked(&serves.watch).follow(stages, live, is_out, salt, watched);
-}
-
 /// Runs what blocks where nobody waits for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StepError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| StepError::GivenUp(error.to_string()))
+}
+
+/// Runs a step on a thread that gives way to whoever answers. Once begun it is not given up.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StepError> {
+    let (done, told) = oneshot::channel();
+    let work = move || {
+        if let Err(error) = priority::give_way() {
+            tracing::debug!(%error, "a step is taken at the priority of answers");
+        }
+        // Whoever wanted it may have gone.
+        let _ = done.send(work());
+    };
+    let thread = thread::Builder::new().name("trommel-step".to_owned());
+    let given_up = |why: String| StepError::GivenUp(why);
+    thread
+        .spawn(work)
+        .map_err(|error| given_up(format!("no thread for it: {error}")))?;
+    told.await
+        .map_err(|_| given_up("it ended in a panic".to_owned()))
 }
