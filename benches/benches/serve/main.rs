@@ -72,6 +72,7 @@ fn run(arguments: &[String]) -> io::Result<bool> {
         .iter()
         .any(|one| one == "--quick" || one == "--test");
     match arguments.first().map(String::as_str) {
+        Some(process::SPIN) => process::spin(),
         Some("baseline") => match baseline::serve()? {},
         Some("call-overhead") => {
             baseline::call_overhead(is_quick)?;

@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The core that makes the load.
@@ -143,13 +144,48 @@ fn listens(line: &str) -> Option<(SocketAddr, &str)> {
 
 /// `program`, to run on one core.
 pub(crate) fn pinned(program: &Path, core: usize) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &of_those_there(core).to_string()]);
+    let mut command = Command::new("nice");
+    // Back to what it would have had without the load's.
+    let niceness = if is_preferred() { -NICENESS } else { 0 };
+    command.args(["-n", &niceness.to_string()]);
+    command.args(["taskset", "-c", &of_those_there(core).to_string()]);
     command.arg(program);
     command
 }
 
-/// Keeps this process to the load's core.
+/// Spins on the server's core whenever no other process wants it; killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Spinner(Child);
+
+impl Spinner {
+    pub(crate) fn start() -> io::Result<Self> {
+        let mut command = pinned(Path::new("chrt"), SERVER_CORE);
+        command.args(["--idle", "0"]);
+        command.arg(std::env::current_exe()?).arg(SPIN);
+        Ok(Self(command.stdin(Stdio::null()).spawn()?))
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// The argument that makes this program spin.
+pub(crate) const SPIN: &str = "spin";
+
+/// Goes on until it is killed.
+pub(crate) fn spin() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Keeps this process to the load's core, and puts it before all others there where that is
+/// permitted: what the core does beside it, such as writing for the server, would else be
+/// taken for the server's latency.
 pub(crate) fn pin_myself() -> io::Result<()> {
     let pid = std::process::id().to_string();
     let core = of_those_there(LOAD_CORE).to_string();
@@ -157,11 +193,27 @@ pub(crate) fn pin_myself() -> io::Result<()> {
         .args(["-acp", &core, &pid])
         .stdout(Stdio::null())
         .status()?;
-    match pinned.success() {
-        true => Ok(()),
-        false => Err(io::Error::other("taskset cannot pin this process")),
+    if !pinned.success() {
+        return Err(io::Error::other("taskset cannot pin this process"));
     }
+    let preferred = Command::new("renice")
+        .args(["-n", &NICENESS.to_string(), "-p", &pid])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    IS_PREFERRED.get_or_init(|| preferred.success());
+    Ok(())
 }
+
+/// Whether the load goes before all others on its core.
+pub(crate) fn is_preferred() -> bool {
+    *IS_PREFERRED.get_or_init(|| false)
+}
+
+static IS_PREFERRED: OnceLock<bool> = OnceLock::new();
+
+/// The load's.
+const NICENESS: i32 = -20;
 
 /// How long this process's one busy thread has waited for its core so far, because others
 /// were on it: latencies that were measured meanwhile are partly theirs.
@@ -174,7 +226,7 @@ pub(crate) fn waited() -> io::Result<Duration> {
 
 /// How many cores the machine has; asked before this process is pinned.
 pub(crate) fn n_cores() -> usize {
-    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 

@@ -11,6 +11,7 @@ use trommel_tests::plugin::{PluginFolder, Work};
 
 use crate::admin::{self, Admin};
 use crate::load::{Load, Nobody, Pace, Sample, drive};
+use crate::process::Spinner;
 use crate::report::{Section, micros, quantile};
 use crate::scene::{DETECTOR, Rollout, Scene, WORK, capacity, items};
 
@@ -117,6 +118,7 @@ fn of(scene: &Scene, rollout: &Rollout, pair: &Pair, section: &mut Section) -> i
         is_awake: false,
     };
     let (mut alone, mut beside, mut ratios) = (vec![], vec![], vec![]);
+    let mut of_spinner = vec![];
     let (mut n_shadowed, mut n_items, mut n_failed) = (0, 0, 0);
     for nth in 0..scene.n_rounds() {
         let load = Load {
@@ -124,16 +126,20 @@ fn of(scene: &Scene, rollout: &Rollout, pair: &Pair, section: &mut Section) -> i
             ..load
         };
         let (without, failed_without) = p99(&load)?;
+        let spinner = Spinner::start()?;
+        let (spun, failed_spun) = p99(&load)?;
+        drop(spinner);
         let revision = shadowed(admin, pair)?;
         let before = shadows(admin)?;
         let (with, failed_with) = p99(&load)?;
         n_shadowed += shadows(admin)? - before;
         n_items += (load.time.as_secs_f64() * most / 2.0) as u64;
         admin.step(&admin::verb("abort", name, &revision))?;
-        n_failed += failed_without + failed_with;
+        n_failed += failed_without + failed_spun + failed_with;
         alone.push(without);
         beside.push(with);
         ratios.push(with / without);
+        of_spinner.push(spun / without);
     }
     let ratio = median(&mut ratios);
     let what = pair.what;
@@ -149,6 +155,10 @@ fn of(scene: &Scene, rollout: &Rollout, pair: &Pair, section: &mut Section) -> i
         ),
         format!("at most {MOST_LONGER}"),
         ratio <= MOST_LONGER,
+    );
+    section.tell(
+        &format!("{what}: the same with a process in the shadow's place that spins in spare time"),
+        format!("ratio {:.3}", median(&mut of_spinner)),
     );
     section.must(
         &format!("{what}: answers other than 200"),
