@@ -17,13 +17,14 @@ use crate::process::Running;
 use crate::report::{Section, mib, micros, quantile};
 use crate::scene::{DETECTOR, Scene, WORK, capacity, items};
 
-/// Promotions in all rounds together.
-const PROMOTIONS: usize = 1_000;
+/// Promotions in all rounds together: far more often than anybody takes them, and far
+/// more often still.
+const PACES: [(Duration, usize); 2] = [(Duration::from_millis(200), 1_000), (GAP, 500)];
 
 /// Times that a revision is loaded, tried on half of the keys, and thrown away.
 const LOADS: usize = 20;
 
-/// Between the answer to one step and the next.
+/// Between the answer to one step and the next, as short as it is tried here.
 const GAP: Duration = Duration::from_millis(20);
 
 /// How much longer the 99th percentile may be while revisions are swapped.
@@ -60,6 +61,7 @@ struct Swapper<'a> {
     /// Who was live at the start, and the generation then.
     first: (usize, u64),
     n_left: usize,
+    gap: Duration,
     next: Duration,
     live: usize,
     swaps: Vec<Swap>,
@@ -117,7 +119,7 @@ impl Watch for Swapper<'_> {
                 .push(format!("promote: status {status}, {told}")),
         }
         self.n_left -= 1;
-        self.next = done + GAP;
+        self.next = done + self.gap;
     }
 
     fn is_done(&self) -> bool {
@@ -205,20 +207,24 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
         seed: 1,
         is_awake: false,
     };
-    let mut rounds = Rounds::default();
     // Both have answered, so that nothing is paged in during what is measured.
-    round(admin, &revisions, &Load { seed: 0, ..load }, 2)?;
+    round(admin, &revisions, &Load { seed: 0, ..load }, 2, GAP)?;
     drive(&load, &mut Nobody)?;
     let before = Level::of(server, admin)?;
-    let n_each = scene.n(PROMOTIONS) / scene.n_rounds();
-    for nth in 0..scene.n_rounds() {
-        let load = Load {
-            seed: nth as u64 + 2,
-            ..load
-        };
-        let steady = drive(&load, &mut Nobody)?;
-        let (swapper, swapped) = round(admin, &revisions, &load, n_each)?;
-        rounds.add(&swapper, &steady, &swapped);
+    let mut paces = Vec::new();
+    for (gap, n) in PACES {
+        let mut rounds = Rounds::default();
+        let n_each = scene.n(n) / scene.n_rounds();
+        for nth in 0..scene.n_rounds() {
+            let load = Load {
+                seed: nth as u64 + 2,
+                ..load
+            };
+            let steady = drive(&load, &mut Nobody)?;
+            let (swapper, swapped) = round(admin, &revisions, &load, n_each, gap)?;
+            rounds.add(&swapper, &steady, &swapped);
+        }
+        paces.push((gap, rounds));
     }
     if admin.live(DETECTOR)? != revisions[0] {
         admin.step(&admin::verb("promote", DETECTOR, &revisions[0]))?;
@@ -240,12 +246,14 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
         format!(
             "A detector of a tenth of a millisecond with a model of 2 MiB, {:.0} items a second \
              (half of what the server answers at most) over {CONNECTIONS} connections; two \
-             revisions promoted in turn, {GAP:?} after the step before. {} interleaved rounds.",
+             revisions promoted in turn, some time after the step before. {} interleaved rounds.",
             most / 2.0,
             scene.n_rounds()
         ),
     );
-    rounds.tell(&mut section);
+    for (gap, rounds) in paces {
+        rounds.tell(&mut section, gap);
+    }
     tell_levels(&mut section, "afterwards", &before, &after);
     section.must(
         &format!("answers that failed during twice {n_loads} loads, canaries of half and aborts"),
@@ -267,6 +275,7 @@ fn round<'a>(
     revisions: &'a [String; 2],
     load: &Load<'_>,
     n: usize,
+    gap: Duration,
 ) -> io::Result<(Swapper<'a>, Driven)> {
     let status = admin.status()?;
     let live = of_detector(&status, DETECTOR)["live"].clone();
@@ -276,7 +285,8 @@ fn round<'a>(
         revisions,
         first: (live, status["generation"].as_u64().unwrap_or(0)),
         n_left: n,
-        next: GAP,
+        gap,
+        next: gap,
         live,
         swaps: Vec::new(),
         seen: Vec::new(),
@@ -320,8 +330,9 @@ impl Rounds {
         self.ratios.push(swapped / steady);
     }
 
-    fn tell(mut self, section: &mut Section) {
-        section.tell("promotions", self.n_swaps.to_string());
+    fn tell(mut self, section: &mut Section, gap: Duration) {
+        let pace = format!("{gap:?} apart");
+        section.tell(&format!("promotions {pace}"), self.n_swaps.to_string());
         section.tell(
             "until a step is answered (median, 99th percentile)",
             format!(
@@ -351,7 +362,7 @@ impl Rounds {
         );
         let ratio = median(&mut self.ratios);
         section.bound(
-            "99th percentile of latency, steady and while swapping",
+            &format!("99th percentile of latency, steady and while swapping {pace}"),
             format!(
                 "{:.0} µs, {:.0} µs, ratio {ratio:.2}",
                 median(&mut self.steady),
