@@ -5,10 +5,14 @@
     reason = "a test that unwraps in vain has failed, as it should"
 )]
 
+mod collector;
+mod traces;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use super::trommel;
 
@@ -16,14 +20,21 @@ use super::trommel;
 pub(super) struct Served {
     child: std::process::Child,
     address: String,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Served {
     /// `trommel serve` with these arguments, once it listens.
     pub(super) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with these variables.
+    fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_trommel"))
             .args(["serve", "--listen", "127.0.0.1:0", "--device", "cpu"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -34,14 +45,46 @@ impl Served {
             .and_then(|rest| rest.split_once(' '))
             .unwrap_or_else(|| panic!("{line}"));
         let address = address.0.to_owned();
-        Self { child, address }
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let written = log.clone();
+        // Read to its end: a server that cannot write its log would not be itself.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                written.lock().unwrap().push(line);
+            }
+        });
+        Self {
+            child,
+            address,
+            log,
+        }
     }
 
     /// The whole answer to one item.
     pub(super) fn check(&self, body: &str) -> String {
+        self.check_with("", body)
+    }
+
+    /// The same, with these lines in the request's head.
+    fn check_with(&self, head: &str, body: &str) -> String {
+        let head = format!("content-type: application/json\r\n{head}");
+        self.send("POST", "/v1/check", &head, body)
+    }
+
+    fn metrics(&self) -> String {
+        self.send("GET", "/metrics", "", "")
+    }
+
+    /// How many lines of the log hold these words.
+    fn n_logged(&self, words: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| line.contains(words)).count()
+    }
+
+    fn send(&self, method: &str, path: &str, head: &str, body: &str) -> String {
         let request = format!(
-            "POST /v1/check HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+             {head}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut stream = TcpStream::connect(&self.address).unwrap();
@@ -121,6 +164,24 @@ fn a_server_that_cannot_be_set_up_says_why() {
             "shorter than 16 characters",
         ),
         (&["serve", "--listen", "nowhere"], "invalid"),
+        (
+            &["serve", "--otlp-endpoint", "https://collector:4318"],
+            "run a collector beside the host",
+        ),
+        (
+            &["serve", "--otlp-endpoint", "collector:4318"],
+            "is no URL of a collector; write one such as",
+        ),
+        (
+            &[
+                "serve",
+                "--otlp-endpoint",
+                "http://a",
+                "--otlp-sample",
+                "1.5",
+            ],
+            "`1.5` is no share of traces",
+        ),
         (
             &["serve", "--config", &keys],
             "`record.file-mib` is from 1 to 1048576, not 0",

@@ -26,6 +26,7 @@ pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod signal;
+pub mod spans;
 mod summed;
 mod toml_text;
 

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join, join_all};
+use tracing::Instrument as _;
 
 pub use build::{BuildError, HostBuilder};
 pub use device::{DeviceChoice, NoDevice};
@@ -45,6 +46,7 @@ use crate::rollout::journal::Event;
 use crate::rollout::quarantine::QuarantineSettings;
 use crate::rollout::shadow::Comparison;
 use crate::signal::DetectorId;
+use crate::spans;
 use ask::{Asked, ask};
 use hot::{Hot, listed};
 use judgement::Report;
@@ -168,10 +170,31 @@ impl Host {
         &self,
         item: &Arc<Item>,
         options: &CheckOptions,
+        decides: (Arc<Serving>, Arc<Hot>),
+    ) -> Result<Judgement, IntakeError> {
+        let span = spans::check(item.parts.len());
+        let judging = self.judge_by(item, options, decides);
+        let judgement = judging.instrument(span.clone()).await;
+        match &judgement {
+            Ok(judgement) => {
+                let verdict = judgement.verdict.action.as_str();
+                let n_degraded = judgement.degraded.len();
+                spans::decided(&span, verdict, judgement.generation, n_degraded);
+            }
+            Err(_) => spans::failed(&span),
+        }
+        judgement
+    }
+
+    async fn judge_by(
+        &self,
+        item: &Arc<Item>,
+        options: &CheckOptions,
         (serving, hot): (Arc<Serving>, Arc<Hot>),
     ) -> Result<Judgement, IntakeError> {
         let start = now();
-        item.check(&self.bounds)?;
+        let intake = spans::intake();
+        intake.in_scope(|| item.check(&self.bounds))?;
         let end = start + self.deadline;
         let by = options.by.map_or(end, |by| by.min(end));
         let key = options.key.as_deref().unwrap_or(&item.id);
@@ -180,7 +203,8 @@ impl Host {
             .iter()
             .filter(|ask| ask.revision.reads(item))
             .collect();
-        let exhibit = Arc::new(self.exhibit(item, &asks, by).await?);
+        let exhibit = self.exhibit(item, &asks, by).instrument(intake).await;
+        let exhibit = Arc::new(exhibit?);
         let calls = asks
             .iter()
             .map(|each| ask(&self.engine, each, &exhibit, by));
@@ -190,12 +214,13 @@ impl Host {
             report.add(asked);
         }
         let states = states(&serving, &report);
-        let verdict = serving.policy.decide(&Facts {
+        let facts = Facts {
             attributes: &item.attributes,
             signals: &hot.heard(&report.signals),
             detectors: &states,
             listed: &listed(&lists),
-        });
+        };
+        let verdict = spans::policy().in_scope(|| serving.policy.decide(&facts));
         for (ask, asked) in asks.iter().zip(&answers) {
             self.watched(ask, asked, &report, &verdict);
         }

@@ -10,7 +10,7 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 19] = [
+const DRAWING: [(&str, &[&str]); 20] = [
     ("blame", &[]),
     ("excerpt", &[]),
     ("summed", &[]),
@@ -19,6 +19,7 @@ const DRAWING: [(&str, &[&str]); 19] = [
     ("decode", &["excerpt"]),
     ("item", &["decode", "excerpt"]),
     ("signal", &["revision"]),
+    ("spans", &["revision", "signal"]),
     ("lists", &["excerpt", "item", "revision"]),
     ("calibrator", &["excerpt", "signal", "toml_text"]),
     (
@@ -47,7 +48,9 @@ const DRAWING: [(&str, &[&str]); 19] = [
     ),
     (
         "engine",
-        &["blame", "decode", "excerpt", "item", "signal", "revision"],
+        &[
+            "blame", "decode", "excerpt", "item", "signal", "spans", "revision",
+        ],
     ),
     (
         "registry",
@@ -76,6 +79,7 @@ const DRAWING: [(&str, &[&str]); 19] = [
             "calibrator",
             "item",
             "signal",
+            "spans",
             "revision",
         ],
     ),
@@ -90,7 +94,7 @@ const DRAWING: [(&str, &[&str]); 19] = [
         "server",
         &[
             "record", "pipeline", "rollout", "engine", "excerpt", "item", "lists", "policy",
-            "revision", "signal",
+            "revision", "signal", "spans",
         ],
     ),
     ("cli", &[]),

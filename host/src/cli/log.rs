@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -16,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::no_color;
+use super::traces::SpanLayer;
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,14 +27,18 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Writes what `TROMMEL_LOG` asks for, warnings and errors without it.
-pub(super) fn start(format: LogFormat) {
+/// Writes what `TROMMEL_LOG` asks for, warnings and errors without it. Spans go to `spans`
+/// alone.
+pub(super) fn start(format: LogFormat, spans: Option<SpanLayer>) {
     let wanted = std::env::var("TROMMEL_LOG")
         .ok()
         .and_then(|wanted| wanted.parse().ok());
     let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    // Without a hint nothing would be switched off before it is looked at.
+    let events = filter_fn(|metadata| metadata.is_event());
+    let filter = filter.and(events.with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
-    let log = tracing_subscriber::registry();
+    let log = tracing_subscriber::registry().with(spans);
     match format {
         LogFormat::Text => {
             let lines = lines

@@ -13,6 +13,7 @@ mod recording;
 mod replay;
 mod rollout;
 mod serve;
+mod traces;
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
@@ -128,13 +129,18 @@ pub(crate) fn run() -> ExitCode {
             .into();
         }
     };
-    log::start(match &arguments.command {
-        Command::Serve(arguments) => arguments.log_format,
-        _ => LogFormat::Text,
-    });
+    let (format, started) = match &arguments.command {
+        Command::Serve(arguments) => (arguments.log_format, arguments.traces.start()),
+        _ => (LogFormat::Text, Ok(None)),
+    };
+    let (traces, layer) = match started {
+        Ok(started) => started.unzip(),
+        Err(error) => return refused(&error),
+    };
+    log::start(format, layer);
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, traces),
         Command::Rollout(arguments) => rollout::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Devices(arguments) => devices::devices(&arguments),
@@ -156,14 +162,16 @@ pub(crate) fn run() -> ExitCode {
         Ok(exit) => exit.into(),
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
-        Err(error) => {
-            // A package or policy may have chosen some of these words.
-            for line in format!("error: {error:#}").lines() {
-                let _ = writeln!(stderr(), "{}", output::shown(line));
-            }
-            Exit::Usage.into()
-        }
+        Err(error) => refused(&error),
     }
+}
+
+fn refused(error: &anyhow::Error) -> ExitCode {
+    // A package or policy may have chosen some of these words.
+    for line in format!("error: {error:#}").lines() {
+        let _ = writeln!(stderr(), "{}", output::shown(line));
+    }
+    Exit::Usage.into()
 }
 
 /// Set and not empty, as no-color.org has it.

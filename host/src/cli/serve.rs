@@ -16,7 +16,7 @@ use trommel::Host;
 use trommel::lists::Kind;
 use trommel::pipeline::DeviceChoice;
 use trommel::record::{Origin, Recorder};
-use trommel::server::{AdminToken, Server, ServerOptions};
+use trommel::server::{AdminToken, Beside, Server, ServerOptions, SpanCounts};
 use trommel::signal::Label;
 
 use super::Exit;
@@ -24,6 +24,7 @@ use super::host::HostArguments;
 use super::lists::ListFile;
 use super::log::LogFormat;
 use super::recording::RecordConfiguration;
+use super::traces::{TraceArguments, Traces};
 
 /// The admin token, when the configuration names no file of it.
 pub(super) const TOKEN_VARIABLE: &str = "TROMMEL_ADMIN_TOKEN";
@@ -65,6 +66,8 @@ pub(super) struct ServeArguments {
     /// How to write the log on standard error, of which TROMMEL_LOG says how much.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
+    #[command(flatten)]
+    pub(super) traces: TraceArguments,
 }
 
 /// The configuration file. Paths in it are relative to its folder.
@@ -107,7 +110,7 @@ struct ConfiguredList {
 /// The longest deadline that a configuration may give.
 const MAX_DEADLINE_MS: u64 = 60_000;
 
-pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &ServeArguments, traces: Option<Traces>) -> anyhow::Result<Exit> {
     let mut configuration = match &arguments.config {
         Some(file) => Configuration::read(file)?,
         None => Configuration::default(),
@@ -130,14 +133,15 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         .event_interval(8)
         .build()
         .context("cannot start the worker threads")?;
-    runtime.block_on(async {
+    let serving = runtime.block_on(async {
         if let Err(failed) = host.verify().await {
             bail!(
                 "a detector does not answer as its manifest says:\n  {}",
                 failed.join("\n  ")
             );
         }
-        let server = configuration.server(host)?;
+        let spans = traces.as_ref().map(Traces::counts);
+        let server = configuration.server(host, spans)?;
         let listener = bind(arguments.listen, "--listen").await?;
         let admin = match (arguments.admin, token) {
             (Some(address), Some(token)) => Some((bind(address, "--admin").await?, token)),
@@ -157,7 +161,13 @@ pub(super) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         };
         tokio::try_join!(server.serve(listener), administering)?;
         Ok(Exit::Done)
-    })
+    });
+    // Not before what was in flight has ended its spans.
+    drop(runtime);
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    serving
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
@@ -264,13 +274,16 @@ impl Configuration {
         }
     }
 
-    fn server(&self, host: Arc<Host>) -> anyhow::Result<Server> {
-        let options = self.options();
-        let Some(record) = &self.record else {
-            return Ok(Server::new(host, options));
+    fn server(&self, host: Arc<Host>, spans: Option<Arc<SpanCounts>>) -> anyhow::Result<Server> {
+        let recorder = self.record.as_ref().map(|record| {
+            let origin = Origin::of(&host);
+            Recorder::start(&record.folder, origin, record.settings())
+        });
+        let beside = Beside {
+            recorder: recorder.transpose()?,
+            spans,
         };
-        let recorder = Recorder::start(&record.folder, Origin::of(&host), record.settings())?;
-        Ok(Server::recording(host, options, recorder))
+        Ok(Server::with(host, self.options(), beside))
     }
 
     fn token(&self) -> anyhow::Result<AdminToken> {

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Instrument as _;
+
 use super::serving::{Ask, Revision, locked, moment};
 use crate::engine::{Blame, Call, Engine, Exhibit, Fault, now};
 use crate::rollout::Arm;
 use crate::rollout::quarantine::{Admission, Ended, QuarantineChange};
+use crate::spans;
 
 /// One call, or why there was none.
 #[derive(Debug)]
@@ -29,6 +32,17 @@ pub(super) enum Answer {
 }
 
 impl Asked {
+    /// How it ended, in a word.
+    fn outcome(&self) -> &'static str {
+        match &self.answer {
+            Answer::Called(call) => match &call.outcome {
+                Ok(_) => "answered",
+                Err(fault) => fault.blame().as_str(),
+            },
+            Answer::LeftAlone(_) => "left alone",
+        }
+    }
+
     /// Whether another revision could do better: the caller's mistakes stay what they are.
     fn may_fall_back(&self) -> bool {
         match &self.answer {
@@ -49,24 +63,37 @@ pub(super) async fn ask(
     by: Instant,
 ) -> Vec<Asked> {
     let Some(fallback) = ask.fallback else {
-        return vec![call(engine, ask.revision, ask.arm, exhibit, by).await];
+        return vec![traced(engine, ask.revision, (ask.arm, false), exhibit, by).await];
     };
     // Half of the time is kept for the live revision: whatever the canary does, there is
     // an answer.
     let start = now();
     let half = start + by.saturating_duration_since(start) / 2;
-    let canary = call(engine, ask.revision, ask.arm, exhibit, half).await;
+    let canary = traced(engine, ask.revision, (ask.arm, false), exhibit, half).await;
     if !canary.may_fall_back() {
         return vec![canary];
     }
-    let stepped_in = call(engine, fallback, Arm::Live, exhibit, by).await;
-    vec![
-        canary,
-        Asked {
-            stepped_in: true,
-            ..stepped_in
-        },
-    ]
+    let stepped_in = traced(engine, fallback, (Arm::Live, true), exhibit, by).await;
+    vec![canary, stepped_in]
+}
+
+/// One call for an item that is answered, in a span of its own.
+async fn traced(
+    engine: &Engine,
+    revision: &Arc<Revision>,
+    (arm, stepped_in): (Arm, bool),
+    exhibit: &Arc<Exhibit>,
+    by: Instant,
+) -> Asked {
+    let detector = &revision.loaded.detector;
+    let span = spans::detect(detector.id(), detector.revision(), arm.as_str(), stepped_in);
+    let calling = call(engine, revision, arm, exhibit, by);
+    let asked = calling.instrument(span.clone()).await;
+    spans::detected(&span, asked.outcome());
+    Asked {
+        stepped_in,
+        ..asked
+    }
 }
 
 /// One call of a revision, unless it is left alone.

@@ -5,12 +5,15 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use super::{BuildError, Host};
 use crate::excerpt::{NAME_CHARS, printable};
 use crate::item::Item;
 use crate::lists::{Consulted, List, Lists, ListsError};
 use crate::registry::{HotStore, StateError};
 use crate::signal::{Label, Signal};
+use crate::spans;
 
 /// Bytes of an item up to which its search keeps nobody waiting; it takes some
 /// milliseconds.
@@ -78,12 +81,13 @@ impl Hot {
         if self.lists.is_empty() {
             return Vec::new();
         }
+        let span = spans::lists(self.lists.iter().count());
         if item.held_bytes() <= FEW_BYTES {
-            return self.lists.consult(item);
+            return span.in_scope(|| self.lists.consult(item));
         }
         let (hot, searched) = (self.clone(), item.clone());
         let search = tokio::task::spawn_blocking(move || hot.lists.consult(&searched));
-        match search.await {
+        match search.instrument(span).await {
             Ok(consulted) => consulted,
             // The runtime ends: then nobody else is kept waiting here.
             Err(_) => self.lists.consult(item),

@@ -8,17 +8,20 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use tracing::{Instrument as _, Span};
 
 use super::Server;
 use super::answer::{Problem, json};
 use super::body::HeldBody;
 use super::form::Form;
+use super::traces;
 use crate::Judgement;
 use crate::engine::now;
 use crate::item::{Item, PartKind};
 use crate::pipeline::CheckOptions;
 use crate::revision::RevisionId;
 use crate::signal::DetectorId;
+use crate::spans;
 
 /// A caller's own deadline for its item, in whole milliseconds.
 const DEADLINE: &str = "trommel-deadline-ms";
@@ -36,9 +39,20 @@ const PIN: &str = "trommel-pin";
 /// base64.
 const LARGE_BODY: usize = 128 << 10;
 
+/// What the span of a request is called.
+const NAME: &str = "POST /v1/check";
+
 pub(super) async fn check(State(server): State<Server>, request: Request) -> Response {
+    let span = traces::begin(NAME, request.headers());
+    let answering = answer(&server, request, &span);
+    let mut response = answering.instrument(span.clone()).await;
+    traces::end(&span, &mut response);
+    response
+}
+
+async fn answer(server: &Server, request: Request, span: &Span) -> Response {
     let start = now();
-    let judged = judge(&server, request).await;
+    let judged = judge(server, request, span).await;
     let metrics = &server.0.metrics;
     match judged {
         Ok(judgement) => {
@@ -52,7 +66,7 @@ pub(super) async fn check(State(server): State<Server>, request: Request) -> Res
     }
 }
 
-async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> {
+async fn judge(server: &Server, request: Request, span: &Span) -> Result<Judgement, Problem> {
     let shared = &server.0;
     let (head, body) = request.into_parts();
     let form = Form::of(&head.headers)?;
@@ -67,12 +81,14 @@ async fn judge(server: &Server, request: Request) -> Result<Judgement, Problem> 
     let by = now() + time;
     // An item is as large as its body: the room is its own until it is judged.
     let HeldBody { bytes, _pieces } = body;
+    spans::sized(span, bytes.len());
     let item = Arc::new(item(form, bytes).await?);
     let weight = match item.part_ids(PartKind::Image).next() {
         Some(_) => shared.options.image_weight,
         None => 1,
     };
-    let _place = shared.admission.enter(weight, by).await?;
+    let entering = shared.admission.enter(weight, by);
+    let _place = entering.instrument(spans::admission()).await?;
     let options = CheckOptions {
         by: Some(by),
         key,

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Server;
+use super::{Server, SpanCounts};
 use crate::Judgement;
 use crate::pipeline::RolloutStatus;
 use crate::record::Recorder;
@@ -91,7 +91,7 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    pub(super) fn new(recorder: Option<Arc<Recorder>>) -> Self {
+    pub(super) fn new(recorder: Option<Arc<Recorder>>, spans: Option<Arc<SpanCounts>>) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             check_seconds: seconds(),
@@ -113,6 +113,9 @@ impl Metrics {
         if let Some(recorder) = recorder {
             let records = Box::new(Records(recorder));
             metrics.registry.register_collector(records);
+        }
+        if let Some(spans) = spans {
+            metrics.registry.register_collector(Box::new(Spans(spans)));
         }
         metrics
     }
@@ -270,14 +273,54 @@ impl Collector for Records {
             ),
             ("failed", "Records that could not be written", counts.failed),
         ] {
-            let counter = ConstCounter::new(count);
             let name = format!("trommel_records_{name}");
-            let kind = counter.metric_type();
-            let metric = encoder.encode_descriptor(&name, help, None, kind)?;
-            counter.encode(metric)?;
+            tell(&mut encoder, &name, help, count)?;
         }
         Ok(())
     }
+}
+
+/// What became of the spans, as whoever sends them away counts it.
+#[derive(Debug)]
+struct Spans(Arc<SpanCounts>);
+
+impl Collector for Spans {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts = &self.0;
+        for (name, help, count) in [
+            (
+                "trommel_spans_exported",
+                "Spans that the collector took",
+                counts.exported(),
+            ),
+            (
+                "trommel_spans_untaken",
+                "Spans that were dropped since the collector took none",
+                counts.untaken(),
+            ),
+            (
+                "trommel_spans_unqueued",
+                "Spans that were dropped since too many waited for the collector",
+                counts.unqueued(),
+            ),
+        ] {
+            tell(&mut encoder, name, help, count)?;
+        }
+        Ok(())
+    }
+}
+
+/// A counter that is read when somebody asks.
+fn tell(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    count: u64,
+) -> Result<(), fmt::Error> {
+    let counter = ConstCounter::new(count);
+    let kind = counter.metric_type();
+    let metric = encoder.encode_descriptor(name, help, None, kind)?;
+    counter.encode(metric)
 }
 
 pub(super) async fn metrics(State(server): State<Server>) -> Response {

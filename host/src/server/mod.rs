@@ -15,6 +15,7 @@ mod connections;
 mod form;
 mod metrics;
 mod options;
+mod traces;
 
 use std::io;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use answer::json;
 use body::BodyRoom;
 use metrics::Metrics;
 pub use options::ServerOptions;
+pub use traces::SpanCounts;
 
 /// A host behind HTTP.
 ///
@@ -68,22 +70,37 @@ struct Shared {
     drained: Notify,
 }
 
+/// What a server has beside its host; nothing, unless it is given.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// Records the verdicts that are answered.
+    pub recorder: Option<Recorder>,
+    /// What became of the spans of whoever sends them away, to be shown among the metrics.
+    pub spans: Option<Arc<SpanCounts>>,
+}
+
 impl Server {
     /// A server that is ready at once: verify the host first ([`Host::verify`]).
     pub fn new(host: Arc<Host>, options: ServerOptions) -> Self {
-        Self::of(host, options, None)
+        Self::with(host, options, Beside::default())
     }
 
     /// The same, and the verdicts that it answers are recorded.
     pub fn recording(host: Arc<Host>, options: ServerOptions, recorder: Recorder) -> Self {
-        Self::of(host, options, Some(Arc::new(recorder)))
+        let beside = Beside {
+            recorder: Some(recorder),
+            ..Beside::default()
+        };
+        Self::with(host, options, beside)
     }
 
-    fn of(host: Arc<Host>, options: ServerOptions, recorder: Option<Arc<Recorder>>) -> Self {
+    /// The same, with whatever stands beside it.
+    pub fn with(host: Arc<Host>, options: ServerOptions, beside: Beside) -> Self {
+        let recorder = beside.recorder.map(Arc::new);
         Self(Arc::new(Shared {
             admission: Admission::new(options.max_judging, options.max_waiting),
             room: BodyRoom::new(options.max_body_bytes, options.max_all_body_bytes),
-            metrics: Metrics::new(recorder.clone()),
+            metrics: Metrics::new(recorder.clone(), beside.spans),
             recorder,
             uploads: Semaphore::new(1),
             host,

@@ -1,10 +1,12 @@
 //! `tensors`: tensors and models behind handles.
 
+use tracing::Instrument as _;
 use trommel_tensor as tensor;
 use trommel_tensor::{Run, Tensor, TensorError};
 use wasmtime::component::Resource;
 
 use crate::excerpt::{NAME_CHARS, printable};
+use crate::spans;
 
 use super::super::bindings::trommel::detector::tensors::{
     Dimension, Dtype, Host, HostModel, HostTensor, Port,
@@ -163,6 +165,8 @@ impl HostModel for CallState {
             Ok(place) => place,
             Err(failure) => return Ok(Err(failure)),
         };
+        let n_rows = inputs.first().and_then(|(_, rows)| rows.shape().first());
+        let span = spans::model_run(self.device.name(), n_rows.copied());
         let run = session.run(Run {
             inputs,
             outputs: outputs.clone(),
@@ -171,8 +175,13 @@ impl HostModel for CallState {
         });
         let late = self.timed_out("a model to run");
         let start = now();
-        let ran = until(self.deadline(), run, late.clone()).await;
+        let running = run.instrument(span.clone());
+        let ran = until(self.deadline(), running, late.clone()).await;
         self.modelling += start.elapsed();
+        if !matches!(ran, Ok(Ok(_))) {
+            spans::failed(&span);
+        }
+        drop(span);
         let ran = ran?;
         // The queue looks at the clock too, and may be first to.
         if matches!(
