@@ -95,6 +95,8 @@ struct Configuration {
     max_body_mib: Option<usize>,
     max_all_body_mib: Option<usize>,
     drain_ms: Option<u64>,
+    /// Milliseconds that a connection may be silent between requests.
+    idle_ms: Option<u64>,
     /// Where verdicts are recorded, and how; without it they are not.
     record: Option<RecordConfiguration>,
 }
@@ -270,6 +272,9 @@ impl Configuration {
             drain_time: self
                 .drain_ms
                 .map_or(default.drain_time, Duration::from_millis),
+            idle_time: self
+                .idle_ms
+                .map_or(default.idle_time, Duration::from_millis),
             ..default
         }
     }

@@ -1,5 +1,5 @@
-//! Connections: accepted within a bound, each with a bound on how long its heads take, and
-//! ended in order.
+//! Connections: accepted within a bound, each with a bound on how long it keeps the server
+//! waiting, and ended in order.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Server;
+use super::pace::{Paced, Turns};
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES: usize = 32 << 10;
@@ -31,10 +33,8 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(options.max_connections));
     let open = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.head_time)
-        .max_buf_size(HEAD_BYTES);
+    // hyper's own bound makes no difference between a head and the wait for one.
+    builder.header_read_timeout(None).max_buf_size(HEAD_BYTES);
     let mut draining = std::pin::pin!(server.draining());
     loop {
         let accepting = async {
@@ -58,7 +58,19 @@ pub(super) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps its delay");
         }
-        let service = TowerToHyperService::new(router.clone());
+        let turns = Turns::default();
+        let (head_time, idle_time) = (options.head_time, options.idle_time);
+        let stream = Paced::new(stream, turns.clone(), head_time, idle_time);
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |request| {
+            turns.next();
+            let (answering, turns) = (router.call(request), turns.clone());
+            async move {
+                let answer = answering.await;
+                turns.next();
+                answer
+            }
+        });
         let connection = open.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let _place = place;

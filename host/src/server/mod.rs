@@ -15,6 +15,7 @@ mod connections;
 mod form;
 mod metrics;
 mod options;
+mod pace;
 mod traces;
 
 use std::io;

@@ -19,8 +19,11 @@ pub struct ServerOptions {
     pub max_body_bytes: usize,
     /// Bytes of all bodies that are held at once.
     pub max_all_body_bytes: usize,
-    /// From a connection's start, or the answer before, to the end of a request's head.
+    /// From a connection's start, or from the first byte of a later head, to the end of the
+    /// head.
     pub head_time: Duration,
+    /// From an answer to the first byte of the next head.
+    pub idle_time: Duration,
     /// From a request's head to the end of its body.
     pub body_time: Duration,
     /// Bytes of a package that comes over the admin surface.
@@ -40,8 +43,8 @@ const IMAGE_WEIGHT: u32 = SHARES_PER_CORE / 2;
 
 impl Default for ServerOptions {
     /// 1,024 connections, 8 shares of judging per core of which an image takes half, 256
-    /// waiting items, 96 MiB a body and 512 MiB all, 10 s for a head, 30 s for a body, 2 GiB
-    /// and 10 min for a package, 30 s to drain.
+    /// waiting items, 96 MiB a body and 512 MiB all, 10 s for a head, 75 s between
+    /// requests, 30 s for a body, 2 GiB and 10 min for a package, 30 s to drain.
     fn default() -> Self {
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
         let n_cores = u32::try_from(n_cores).unwrap_or(u32::MAX);
@@ -53,6 +56,7 @@ impl Default for ServerOptions {
             max_body_bytes: 96 << 20,
             max_all_body_bytes: 512 << 20,
             head_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
             body_time: Duration::from_secs(30),
             max_package_bytes: 2 << 30,
             package_time: Duration::from_secs(600),
