@@ -28,6 +28,7 @@ pub mod server;
 pub mod signal;
 pub mod spans;
 mod summed;
+pub mod tokenizer;
 mod toml_text;
 
 pub use pipeline::{Host, HostBuilder, Judgement};

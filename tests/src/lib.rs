@@ -14,6 +14,7 @@ pub mod plugin;
 pub mod random;
 pub mod sandbox;
 pub mod stuck;
+pub mod tokenizers;
 
 use std::path::PathBuf;
 

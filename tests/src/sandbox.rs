@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use trommel::engine::{
     Call, Detector, DetectorParts, Engine, EngineOptions, Limits, LoadError, ModelParts,
+    TokenizerParts,
 };
 use trommel::item::{Item, PartKind};
 use trommel::revision::RevisionId;
 use trommel_tensor::{CpuDevice, CpuOptions};
 
 use crate::spam_model;
+use crate::tokenizers::word_piece;
 
 /// See the module.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// A detector from `component` that may write `spam` and open the bundled
-    /// model as `spam`.
+    /// model as `spam`, and a tokenizer as `words`.
     pub fn new(component: &[u8], limits: Limits) -> Result<Self, LoadError> {
         Self::with_options(component, limits, EngineOptions::default())
     }
@@ -50,6 +52,10 @@ impl Sandbox {
             models: vec![ModelParts {
                 name: "spam".to_owned(),
                 graph: engine.graph("spam", &spam_model())?,
+            }],
+            tokenizers: vec![TokenizerParts {
+                name: "words".to_owned(),
+                tokenizer: engine.tokenizer("words", word_piece(), limits.weight_bytes)?,
             }],
             settings: BTreeMap::from([("greeting".to_owned(), "hello".to_owned())]),
             limits,

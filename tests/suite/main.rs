@@ -29,3 +29,4 @@ mod street;
 mod targets;
 mod tensors;
 mod tidy;
+mod tokenizers;

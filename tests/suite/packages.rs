@@ -29,6 +29,15 @@ fn folder() -> PluginFolder {
         "[calibrator]",
         "[[golden]]\nname = \"g\"\nimage = \"golden.bin\"\ntext = \"t\"\nlabel = \"spam\"\nat-most = 9.0\n\n[calibrator]",
     );
+    let words =
+        br#"{"version":"1.0","model":{"type":"WordLevel","unk_token":"a","vocab":{"a":0}}}"#;
+    let digest = trommel_tensor::Digest::of(words).to_string();
+    let digest = digest.trim_start_matches("sha256:");
+    folder.edit(
+        "[limits]",
+        &format!("[tokenizers.words]\nfile = \"words.json\"\nsha256 = \"{digest}\"\n\n[limits]"),
+    );
+    folder.write("words.json", words);
     folder.write("CARD.md", b"# What it is good for\n");
     folder.write("golden.bin", b"an image, for all that packing knows");
     folder.write("notes.txt", b"named by nothing, so it stays at home");
@@ -143,6 +152,7 @@ fn a_packed_plugin_is_the_plugin_in_its_folder() {
         assert_eq!(package.manifest, whole.manifest);
         assert_eq!(package.component(), whole.component());
         assert!(package.models().eq(whole.models()));
+        assert!(package.tokenizers().eq(whole.tokenizers()));
         assert_eq!(package.revision(&none), whole.revision(&none));
         let layout = open(&path, &[]).unwrap();
         let names: Vec<&str> = layout.layers().map(|layer| layer.file).collect();
@@ -152,6 +162,7 @@ fn a_packed_plugin_is_the_plugin_in_its_folder() {
                 "plugin.toml",
                 "noop.wasm",
                 "model.onnx",
+                "words.json",
                 "CARD.md",
                 "calibrator.toml",
                 "golden.bin"
@@ -179,6 +190,7 @@ fn the_same_files_give_the_same_bytes() {
     let second = tempfile::tempdir().unwrap();
     let names = [
         "golden.bin",
+        "words.json",
         "model.onnx",
         "CARD.md",
         "noop.wasm",
@@ -235,9 +247,9 @@ fn a_file_with_two_names_is_one_blob_and_two_layers() {
     let path = shop.signed(&folder, "package", Shape::Folder);
     let package = load(&path, &shop.trust()).unwrap();
     assert_eq!(package.models().count(), 3);
-    assert_eq!(open(&path, &[]).unwrap().layers().count(), 7);
+    assert_eq!(open(&path, &[]).unwrap().layers().count(), 8);
     // As without the twin: only the plugin manifest and what names it are others.
-    assert_eq!(files(&path).len(), 13);
+    assert_eq!(files(&path).len(), 14);
 }
 
 #[test]

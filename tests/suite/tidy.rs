@@ -17,6 +17,7 @@ const DRAWING: [(&str, &[&str]); 20] = [
     ("toml_text", &[]),
     ("revision", &[]),
     ("decode", &["excerpt"]),
+    ("tokenizer", &["excerpt"]),
     ("item", &["decode", "excerpt"]),
     ("signal", &["revision"]),
     ("spans", &["revision", "signal"]),
@@ -49,7 +50,14 @@ const DRAWING: [(&str, &[&str]); 20] = [
     (
         "engine",
         &[
-            "blame", "decode", "excerpt", "item", "signal", "spans", "revision",
+            "blame",
+            "decode",
+            "excerpt",
+            "item",
+            "signal",
+            "spans",
+            "revision",
+            "tokenizer",
         ],
     ),
     (
@@ -63,6 +71,7 @@ const DRAWING: [(&str, &[&str]); 20] = [
             "lists",
             "signal",
             "revision",
+            "tokenizer",
             "toml_text",
         ],
     ),

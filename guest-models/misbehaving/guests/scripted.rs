@@ -4,8 +4,8 @@
 
 use trommel_sdk::log::{Level, write};
 use trommel_sdk::{
-    Code, Colors, Detector, Dtype, Failure, Filter, Findings, Image, Item, Layout, Model,
-    Preprocess, Tensor, settings,
+    Code, Colors, Detector, Dtype, Encoding, Failure, Filter, Findings, Image, Item, Layout, Model,
+    Preprocess, Tensor, Tokenizer, settings,
 };
 
 struct Scripted;
@@ -32,6 +32,7 @@ struct Held {
     tensors: Vec<Tensor>,
     models: Vec<Model>,
     images: Vec<Image>,
+    encodings: Vec<Encoding>,
 }
 
 impl Held {
@@ -233,6 +234,35 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
                     .push(image.to_tensor(&preprocess(&words[3..]))?);
             }
         }
+        "encode" => {
+            let signal = findings.signal("spam", 0.0);
+            let text = words[2..].join(" ");
+            for note in encode(words[1].parse().expect("a number"), &text)? {
+                findings.note(signal, &note);
+            }
+        }
+        "encodings" => {
+            let (tokenizer, text) = (Tokenizer::open("words")?, "a ".repeat(n(2)));
+            for _ in 0..n(1) {
+                held.encodings.push(tokenizer.encode(&text, 512)?);
+            }
+        }
+        "tokenize-forever" => {
+            let (tokenizer, text) = (Tokenizer::open("words")?, "a, ".repeat(n(1)));
+            loop {
+                tokenizer.encode(&text, 512)?;
+            }
+        }
+        "pad" => {
+            let encoding = Tokenizer::open("words")?.encode("a b c", 16)?;
+            encoding.pad_to(words[1].parse().expect("a number"));
+            let mask = encoding.attention_mask()?.read::<i64>()?;
+            let signal = findings.signal("spam", 0.0);
+            findings.note(signal, &format!("{mask:?}"));
+        }
+        "tokenizer" => {
+            Tokenizer::open(words[1])?;
+        }
         "setting" => {
             let signal = findings.signal("spam", 0.0);
             findings.note(signal, &format!("{:?}", settings::text(words[1])));
@@ -261,6 +291,33 @@ fn obey(words: &[&str], item: &Item, findings: &Findings, held: &mut Held) -> Re
         other => panic!("no such command: {other}"),
     }
     Ok(())
+}
+
+/// All that an encoding says of itself.
+fn encode(max_tokens: u32, text: &str) -> Result<[String; 5], Failure> {
+    let encoding = Tokenizer::open("words")?.encode(text, max_tokens)?;
+    let (ids, mask) = (encoding.ids()?, encoding.attention_mask()?);
+    let spans: Vec<&str> = encoding
+        .spans()
+        .into_iter()
+        .map(|span| &text[span])
+        .collect();
+    Ok([
+        format!("{} of {}", encoding.n_tokens(), encoding.length()),
+        format!(
+            "{:?} {:?} {:?}",
+            ids.dtype(),
+            ids.shape(),
+            ids.read::<i64>()?
+        ),
+        format!("{:?}", mask.read::<i64>()?),
+        format!("{:?}", encoding.token_types()?.read::<i64>()?),
+        format!(
+            "{spans:?} to {}, cut: {}",
+            encoding.end(),
+            encoding.is_cut()
+        ),
+    ])
 }
 
 /// What an image says of itself, and what a tensor of it holds.

@@ -42,12 +42,14 @@ mod item;
 pub mod log;
 pub mod settings;
 mod tensor;
+mod tokenizer;
 
 pub use failure::{Code, Failure};
 pub use findings::{Findings, SignalRef};
 pub use image::{Colors, Filter, Format, Image, Layout, Preprocess};
 pub use item::{Item, PartId};
 pub use tensor::{Dimension, Dtype, Element, Model, Port, Tensor};
+pub use tokenizer::{Encoding, Tokenizer};
 
 /// One detector: what a plugin is to the host.
 pub trait Detector {

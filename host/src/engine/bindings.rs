@@ -18,6 +18,7 @@ wasmtime::component::bindgen!({
         "trommel:detector/tensors.[method]model.run": async | trappable,
         "trommel:detector/tensors.[method]tensor.read": async | trappable,
         "trommel:detector/images.[method]image.to-tensor": async | trappable,
+        "trommel:detector/tokenizers.[method]tokenizer.encode": async | trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -28,5 +29,7 @@ wasmtime::component::bindgen!({
         "trommel:detector/tensors.model": super::host::ModelHandle,
         "trommel:detector/images.image": super::host::ImageHandle,
         "trommel:detector/images.preprocess": super::host::PreprocessHandle,
+        "trommel:detector/tokenizers.tokenizer": super::host::TokenizerHandle,
+        "trommel:detector/tokenizers.encoding": super::host::EncodingHandle,
     },
 });

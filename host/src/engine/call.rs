@@ -16,6 +16,7 @@ use super::detector::Ready;
 use super::fault::Failure;
 use super::findings::{Log, Writer, broken, on_one_line};
 use super::ticker::TICK;
+use super::tokenizing::Tokenizing;
 use super::{Blame, Detector, Engine, Exhibit, Fault, Findings, Limits, LoadError, LogLine, now};
 use crate::item::Item;
 
@@ -27,6 +28,10 @@ const MIN_TICKS_TO_BLAME: u32 = 10;
 /// also when it was waiting for the next run: no load of the host's makes a good one
 /// run so many.
 const MIN_RUNS_TO_BLAME: u32 = 32;
+
+/// Handles that one host function is lent at once, at least; only `model.run` may take
+/// more.
+const MAX_LENT: usize = 16;
 
 /// What one call gave.
 #[derive(Debug)]
@@ -120,10 +125,12 @@ impl Engine {
             detector: detector.clone(),
             device: self.device.clone(),
             exhibit: exhibit.clone(),
+            tokenizing: self.tokenizing.clone(),
             table,
             writer: Writer::default(),
             log: Log::default(),
             tensors,
+            account: call,
             held,
             deadline: Deadline {
                 at,
@@ -137,8 +144,9 @@ impl Engine {
         };
         let mut store = Store::new(&self.wasmtime, state);
         store.set_hostcall_fuel(limits.hostcall_bytes);
-        // The handles of our own table, and the two that every call is given.
-        store.set_max_component_handles(limits.handles + 2);
+        // The handles of our own table, the two that every call is given, and those that
+        // are lent to a host function: it is our table that says when there are too many.
+        store.set_max_component_handles(limits.handles + 2 + MAX_LENT);
         store.limiter(|state| state);
         // Before instantiation, which runs guest code.
         store.set_epoch_deadline(1);
@@ -244,11 +252,14 @@ pub(crate) struct CallState {
     pub(super) detector: Arc<Ready>,
     pub(super) device: Arc<dyn trommel_tensor::Device>,
     pub(super) exhibit: Arc<Exhibit>,
+    pub(super) tokenizing: Arc<Tokenizing>,
     pub(super) table: ResourceTable,
     pub(super) writer: Writer,
     pub(super) log: Log,
     /// What the guest's tensors are charged to.
     pub(super) tensors: Account,
+    /// What the host holds for the call in all, the tensors among it.
+    pub(super) account: Account,
     /// Findings and log lines, charged beside the tensors.
     held: Charge,
     deadline: Deadline,
@@ -290,7 +301,7 @@ impl CallState {
     /// core for a tenth of its time is a spinner among spinners. One that was
     /// given less, or had too little time to begin with, may be the victim of an
     /// overloaded host or a hasty caller.
-    fn out_of_time(&self) -> Fault {
+    pub(super) fn out_of_time(&self) -> Fault {
         let budget = self.deadline.budget;
         let ran = TICK * self.n_ticks;
         if ran * 10 >= budget && self.n_ticks >= MIN_TICKS_TO_BLAME {
@@ -298,6 +309,14 @@ impl CallState {
         } else {
             Fault::Starved { ran, budget }
         }
+    }
+
+    /// Counts time that a host call computed for the guest as time that it ran: how
+    /// much there is to compute is its own choice.
+    pub(super) fn ran(&mut self, time: Duration) {
+        let n_ticks = time.as_micros() / TICK.as_micros();
+        let n_ticks = u32::try_from(n_ticks).unwrap_or(u32::MAX);
+        self.n_ticks = self.n_ticks.saturating_add(n_ticks);
     }
 
     /// Counts bytes that a host call carried out of the sandbox. Epochs do not

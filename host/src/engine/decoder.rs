@@ -18,9 +18,10 @@ const UNIT: u64 = 4 << 10;
 /// How large the decoder is.
 #[derive(Debug, Clone)]
 pub struct DecoderOptions {
-    /// Threads that decode.
+    /// Threads that decode, and as many that tokenize long texts.
     pub n_threads: NonZeroUsize,
-    /// Images that may wait for a thread; one more is an overload of the host.
+    /// Images that may wait for a thread, and as many texts; one more is an overload of
+    /// the host.
     pub max_waiting: usize,
     /// Bytes that decoded images take together, the codecs' own copies included;
     /// who needs more waits. One image alone may always be decoded.

@@ -13,6 +13,7 @@ use super::{Engine, Limits, LoadError};
 use crate::item::PartKind;
 use crate::revision::RevisionId;
 use crate::signal::{DetectorId, Label};
+use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What a detector is made of; see [`Engine::assemble`].
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct DetectorParts {
     pub reads: Vec<PartKind>,
     /// The models that it may open.
     pub models: Vec<ModelParts>,
+    /// The tokenizers that it may open.
+    pub tokenizers: Vec<TokenizerParts>,
     /// Its settings, each in its contract spelling.
     pub settings: BTreeMap<String, String>,
     /// What one call may take.
@@ -44,6 +47,15 @@ pub struct ModelParts {
     pub graph: Arc<Graph>,
 }
 
+/// A tokenizer as the manifest names it.
+#[derive(Debug)]
+pub struct TokenizerParts {
+    /// The name that the plugin opens it by.
+    pub name: String,
+    /// What encodes.
+    pub tokenizer: Arc<Tokenizer>,
+}
+
 /// A detector ready to be called. A clone is the same detector; the last one
 /// dropped frees code, weights and what they were charged.
 #[derive(Clone)]
@@ -56,6 +68,7 @@ pub(super) struct Ready {
     pub(super) labels: BTreeSet<Label>,
     pub(super) reads: Vec<PartKind>,
     pub(super) models: BTreeMap<String, Arc<dyn Session>>,
+    pub(super) tokenizers: BTreeMap<String, Arc<Tokenizer>>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) limits: Limits,
     pub(super) account: Account,
@@ -102,11 +115,12 @@ impl fmt::Debug for Detector {
 
 impl Engine {
     /// Makes a detector of its parts: links the component, readies the models,
-    /// charges the weights, and starts it once as every call will. Blocking: not on a caller's executor.
+    /// charges weights and tokenizers, and starts it once as every call will. Blocking:
+    /// not on a caller's executor.
     ///
     /// `Mismatch` when its types are not the contract's, `Start` when it fails
-    /// before it is called, `Model` when a model cannot be readied or the weights
-    /// pass their limit.
+    /// before it is called, `Model` or `Tokenizer` when one cannot be readied or they
+    /// pass the weights' limit.
     pub fn assemble(&self, parts: DetectorParts) -> Result<Detector, LoadError> {
         let pre = self.link(&parts.component)?;
         let limits = &parts.limits;
@@ -133,6 +147,18 @@ impl Engine {
             let session = self.device.session(&graph).map_err(failed)?;
             models.insert(name, session);
         }
+        let mut tokenizers = BTreeMap::new();
+        for TokenizerParts { name, tokenizer } in parts.tokenizers {
+            let charge = weights.charge(tokenizer.n_bytes(), 0);
+            charges.push(charge.map_err(|error| LoadError::Tokenizer {
+                tokenizer: name.clone(),
+                error: TokenizerError {
+                    place: "the vocabulary".to_owned(),
+                    what: format!("{error}; ask for more with `weights-mib`, or bring less"),
+                },
+            })?);
+            tokenizers.insert(name, tokenizer);
+        }
         let ready = Arc::new(Ready {
             id: parts.id,
             revision: parts.revision,
@@ -140,6 +166,7 @@ impl Engine {
             labels: parts.labels,
             reads: parts.reads,
             models,
+            tokenizers,
             settings: parts.settings,
             limits: parts.limits,
             account,
@@ -156,6 +183,22 @@ impl Engine {
         let graph = Graph::from_onnx(onnx, &self.weights);
         graph.map(Arc::new).map_err(|error| LoadError::Model {
             model: model.to_owned(),
+            error,
+        })
+    }
+
+    /// Reads a tokenizer, sharing it with the engine's other revisions that bring the
+    /// same file. What it holds in memory must not pass `most` bytes. Blocking: not on a
+    /// caller's executor. `LoadError::Tokenizer` when the file is no usable tokenizer.
+    pub fn tokenizer(
+        &self,
+        name: &str,
+        json: &[u8],
+        most: u64,
+    ) -> Result<Arc<Tokenizer>, LoadError> {
+        let tokenizer = self.tokenizers.shared(json, most);
+        tokenizer.map_err(|error| LoadError::Tokenizer {
+            tokenizer: name.to_owned(),
             error,
         })
     }

@@ -6,7 +6,7 @@ use wasmparser::{Parser, Payload};
 use super::LoadError;
 use super::load::{check_kind, interface_of};
 
-/// Imports that are listed at most; the contract has seven interfaces.
+/// Imports that are listed at most; the contract has eight interfaces.
 const MAX_IMPORTS: usize = 256;
 
 /// An import of a component.

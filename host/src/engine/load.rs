@@ -13,14 +13,22 @@ use super::call::CallState;
 use super::findings::on_one_line;
 use super::{Blame, CONTRACT_VERSION, Engine, Fault};
 use crate::excerpt::{NAME_CHARS, printable};
+use crate::tokenizer::TokenizerError;
 
 const PACKAGE: &str = "trommel:detector/";
 const DETECTION: &str = "detection";
 
 /// The interfaces that a plugin may import. `failures` holds only types, so it
 /// grants nothing.
-const INTERFACES: [&str; 7] = [
-    "content", "failures", "images", "log", "results", "settings", "tensors",
+const INTERFACES: [&str; 8] = [
+    "content",
+    "failures",
+    "images",
+    "log",
+    "results",
+    "settings",
+    "tensors",
+    "tokenizers",
 ];
 
 /// Bytes of the largest section of component types taken. The contract fills a
@@ -127,6 +135,14 @@ pub enum LoadError {
         model: String,
         /// Why.
         error: TensorError,
+    },
+    /// A tokenizer cannot be used.
+    #[error("tokenizer `{tokenizer}`: {error}")]
+    Tokenizer {
+        /// The tokenizer as the manifest names it.
+        tokenizer: String,
+        /// Why.
+        error: TokenizerError,
     },
 }
 

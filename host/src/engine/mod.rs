@@ -18,6 +18,7 @@ mod import;
 mod limits;
 mod load;
 mod ticker;
+mod tokenizing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use call::CallState;
 pub use compiler::Compiler;
 use decoder::Decoder;
 pub use decoder::DecoderOptions;
-pub use detector::{Detector, DetectorParts, ModelParts};
+pub use detector::{Detector, DetectorParts, ModelParts, TokenizerParts};
 pub use exhibit::Exhibit;
 pub use fault::{Blame, Failure, Fault};
 pub use findings::{Findings, LogLine, RawSignal};
@@ -41,6 +42,7 @@ pub use import::{Import, imports};
 pub use limits::Limits;
 pub(crate) use load::speaks;
 pub use load::{Component, LoadError};
+use tokenizing::{Tokenizers, Tokenizing};
 
 /// The contract version that this host speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
@@ -94,7 +96,9 @@ pub struct Engine {
     linker: Linker<CallState>,
     device: Arc<dyn Device>,
     decoder: Arc<Decoder>,
+    tokenizing: Arc<Tokenizing>,
     weights: Weights,
+    tokenizers: Tokenizers,
     places: Semaphore,
     options: EngineOptions,
     _ticker: ticker::Ticker,
@@ -112,8 +116,10 @@ impl Engine {
         Ok(Self {
             _ticker: ticker::Ticker::start(&wasmtime)?,
             decoder: Arc::new(Decoder::start(&options.decoder)?),
+            tokenizing: Arc::new(Tokenizing::start(&options.decoder)?),
             places: Semaphore::new(options.max_calls as usize),
             weights: Weights::default(),
+            tokenizers: Tokenizers::default(),
             wasmtime,
             linker,
             device,

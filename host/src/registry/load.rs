@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{CompileCache, FileError, Golden, LayoutError, ManifestError, Package, SettingValue};
 use crate::calibrator::{Calibrator, CalibratorError};
-use crate::engine::{Component, Detector, DetectorParts, Engine, LoadError, ModelParts};
+use crate::engine::{
+    Component, Detector, DetectorParts, Engine, LoadError, ModelParts, TokenizerParts,
+};
 use crate::item::Item;
 use crate::signal::Label;
 
@@ -33,26 +35,26 @@ pub enum PackageError {
         /// The label.
         label: Label,
     },
-    /// A model is not the one that the manifest names.
+    /// A model or tokenizer is not the one that the manifest names.
     #[error(
         "{place}: {file} has sha256 {given}, not the one written here; restore the file or, if it was meant to change, write the new digest"
     )]
     ModelDigest {
         /// Manifest and line.
         place: String,
-        /// The model's file.
+        /// The file.
         file: String,
         /// What it hashes to.
         given: String,
     },
-    /// More model bytes than the plugin may hold.
+    /// More bytes of models and tokenizers than the plugin may hold.
     #[error(
-        "{place}: the models so far have {given} bytes, the weights' limit is {most}; ask for more with `weights-mib`, or bring less"
+        "{place}: the models and tokenizers so far have {given} bytes, the weights' limit is {most}; ask for more with `weights-mib`, or bring less"
     )]
     Models {
         /// Manifest and line.
         place: String,
-        /// Bytes of the models so far.
+        /// Bytes of the models and tokenizers so far.
         given: u64,
         /// The limit.
         most: u64,
@@ -77,7 +79,7 @@ pub enum PackageError {
         /// What is wrong and how to mend it.
         what: String,
     },
-    /// The component or a model was refused.
+    /// The component, a model or a tokenizer was refused.
     #[error("{origin}: {error}")]
     Load {
         /// The package.
@@ -113,7 +115,7 @@ pub struct GoldenCase {
 /// manifest's defaults. Blocking and perhaps slow: not on a caller's executor.
 ///
 /// `Setting` for a setting that is not declared or of another type, `Imports` when
-/// manifest and component disagree, `Load` when component or model is refused.
+/// manifest and component disagree, `Load` when component, model or tokenizer is refused.
 pub fn load(
     engine: &Engine,
     cache: &CompileCache,
@@ -138,6 +140,14 @@ pub fn load(
             graph,
         });
     }
+    let mut tokenizers = Vec::new();
+    for (name, json) in &package.tokenizers {
+        let most = manifest.limits.weight_bytes;
+        tokenizers.push(TokenizerParts {
+            name: name.clone(),
+            tokenizer: engine.tokenizer(name, json, most).map_err(failed)?,
+        });
+    }
     let parts = DetectorParts {
         id: manifest.id.clone(),
         revision: package.revision(settings),
@@ -145,6 +155,7 @@ pub fn load(
         labels: manifest.labels.keys().cloned().collect(),
         reads: manifest.reads.clone(),
         models,
+        tokenizers,
         settings: resolved,
         limits: manifest.limits.clone(),
     };

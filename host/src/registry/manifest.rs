@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use limits::BOUNDLESS;
-use raw::{Raw, RawLabel, RawModel, RawSetting, SettingType};
+use raw::{Raw, RawLabel, RawModel, RawSetting, RawTokenizer, SettingType};
 
 use crate::engine::{CONTRACT_VERSION, Limits};
 use crate::excerpt::printable;
@@ -54,6 +54,8 @@ pub struct Manifest {
     pub labels: BTreeMap<Label, String>,
     /// Models by name.
     pub models: BTreeMap<String, ModelFile>,
+    /// Tokenizers by name.
+    pub tokenizers: BTreeMap<String, TokenizerFile>,
     /// Settings by key.
     pub settings: BTreeMap<String, SettingValue>,
     /// What one call may take.
@@ -75,6 +77,17 @@ pub struct ModelFile {
     pub sha256: String,
     /// Whether a row must score the same bit for bit in any batch.
     pub batch_exact: bool,
+    /// Where the manifest names it.
+    pub(super) line: usize,
+}
+
+/// A tokenizer as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizerFile {
+    /// Its file.
+    pub file: String,
+    /// sha256 of the file, 64 hex digits.
+    pub sha256: String,
     /// Where the manifest names it.
     pub(super) line: usize,
 }
@@ -139,6 +152,8 @@ impl Manifest {
     /// The files that it names, itself among them.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let models = self.models.values().map(|model| &model.file);
+        let tokenizers = self.tokenizers.values().map(|tokenizer| &tokenizer.file);
+        let models = models.chain(tokenizers);
         let images = self
             .golden
             .iter()
@@ -231,6 +246,7 @@ impl Reader<'_> {
             golden: self.golden(raw.golden, &labels)?,
             limits: self.limits(&raw.limits, max)?,
             models: self.models(raw.models)?,
+            tokenizers: self.tokenizers(raw.tokenizers)?,
             settings: self.settings(raw.settings)?,
             id: DetectorId::new(plugin.name.into_inner()),
             version: plugin.version.into_inner(),
@@ -327,14 +343,7 @@ impl Reader<'_> {
             let span = model.span();
             let model = model.into_inner();
             self.file_name_at(&model.file, span.clone())?;
-            let is_digest = model.sha256.len() == 64
-                && model
-                    .sha256
-                    .bytes()
-                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if !is_digest {
-                return self.refuse(span.start, format!("sha256 of model `{name}` is 64 lower-case hex digits; take them from `sha256sum {}`", model.file));
-            }
+            self.digest("model", &name, &model.sha256, &model.file, span.start)?;
             let model = ModelFile {
                 file: model.file,
                 sha256: model.sha256,
@@ -344,6 +353,37 @@ impl Reader<'_> {
             models.insert(name, model);
         }
         Ok(models)
+    }
+
+    fn tokenizers(
+        &self,
+        raw: BTreeMap<String, Spanned<RawTokenizer>>,
+    ) -> Result<BTreeMap<String, TokenizerFile>, ManifestError> {
+        let mut tokenizers = BTreeMap::new();
+        for (name, tokenizer) in raw {
+            let span = tokenizer.span();
+            let RawTokenizer { file, sha256 } = tokenizer.into_inner();
+            self.file_name_at(&file, span.clone())?;
+            self.digest("tokenizer", &name, &sha256, &file, span.start)?;
+            let line = self.lines.line(span.start);
+            tokenizers.insert(name, TokenizerFile { file, sha256, line });
+        }
+        Ok(tokenizers)
+    }
+
+    fn digest(
+        &self,
+        kind: &str,
+        name: &str,
+        sha256: &str,
+        file: &str,
+        at: usize,
+    ) -> Result<(), ManifestError> {
+        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if sha256.len() == 64 && sha256.bytes().all(is_hex) {
+            return Ok(());
+        }
+        self.refuse(at, format!("sha256 of {kind} `{name}` is 64 lower-case hex digits; take them from `sha256sum {file}`"))
     }
 
     fn settings(

@@ -11,12 +11,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::keys::Trust;
 use super::layout::{Layout, LayoutError};
-use super::manifest::{Golden, MAX_BYTES, Manifest};
+use super::manifest::{Golden, MAX_BYTES, Manifest, TokenizerFile};
 use super::{PackageError, SettingValue};
 use crate::calibrator::Calibrator;
 use crate::engine::Limits;
 use crate::item::Item;
 use crate::revision::RevisionId;
+use crate::tokenizer::MAX_FILE_BYTES;
 
 /// The manifest's file.
 pub(super) const MANIFEST: &str = "plugin.toml";
@@ -42,6 +43,7 @@ pub struct Package {
     pub(super) manifest_text: String,
     pub(super) component: Bytes,
     pub(super) models: BTreeMap<String, Bytes>,
+    pub(super) tokenizers: BTreeMap<String, Bytes>,
     pub(super) calibrator: Calibrator,
     /// The items of the manifest's golden cases, in its order.
     pub(super) golden: Vec<Arc<Item>>,
@@ -149,33 +151,39 @@ impl Package {
             Some(max) => Manifest::parse(&file, &manifest_text, max)?,
             None => Manifest::parse_of_any_host(&file, &manifest_text)?,
         };
-        let mut models = BTreeMap::new();
-        let mut n_model_bytes = 0_u64;
-        for (name, model) in &manifest.models {
-            let bytes = read(&model.file, FileKind::Model)?;
+        let mut n_bytes = 0_u64;
+        let mut hashed = |file: &str, kind: FileKind, sha256: &str, line: usize| {
+            let bytes = read(file, kind)?;
             // Before the next is read: a manifest may name one file many times.
-            n_model_bytes += bytes.len() as u64;
-            if n_model_bytes
-                > manifest
-                    .limits
-                    .weight_bytes
-                    .saturating_add(MODEL_SLACK_BYTES)
-            {
+            n_bytes += bytes.len() as u64;
+            let most = manifest.limits.weight_bytes;
+            let place = || format!("{}:{line}", shown(MANIFEST));
+            if n_bytes > most.saturating_add(MODEL_SLACK_BYTES) {
                 return Err(PackageError::Models {
-                    place: format!("{}:{}", shown(MANIFEST), model.line),
-                    given: n_model_bytes,
-                    most: manifest.limits.weight_bytes,
+                    place: place(),
+                    given: n_bytes,
+                    most,
                 });
             }
             let given = hex(&Sha256::digest(&bytes));
-            if given != model.sha256 {
+            if given != sha256 {
                 return Err(PackageError::ModelDigest {
-                    place: format!("{}:{}", shown(MANIFEST), model.line),
-                    file: model.file.clone(),
+                    place: place(),
+                    file: file.to_owned(),
                     given,
                 });
             }
+            Ok(bytes)
+        };
+        let (mut models, mut tokenizers) = (BTreeMap::new(), BTreeMap::new());
+        for (name, model) in &manifest.models {
+            let bytes = hashed(&model.file, FileKind::Model, &model.sha256, model.line)?;
             models.insert(name.clone(), bytes);
+        }
+        for (name, tokenizer) in &manifest.tokenizers {
+            let TokenizerFile { file, sha256, line } = tokenizer;
+            let bytes = hashed(file, FileKind::Tokenizer, sha256, *line)?;
+            tokenizers.insert(name.clone(), bytes);
         }
         let calibrator_text = text(
             &read(&manifest.calibrator, FileKind::Text)?,
@@ -202,6 +210,7 @@ impl Package {
             manifest,
             manifest_text,
             models,
+            tokenizers,
             calibrator,
             calibrator_text,
         })
@@ -211,6 +220,12 @@ impl Package {
     pub fn models(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let models = self.models.iter();
         models.map(|(name, bytes)| (name.as_str(), bytes.as_ref()))
+    }
+
+    /// Its tokenizers by name, as their files hold them.
+    pub fn tokenizers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let tokenizers = self.tokenizers.iter();
+        tokenizers.map(|(name, bytes)| (name.as_str(), bytes.as_ref()))
     }
 
     /// The component's bytes.
@@ -230,6 +245,9 @@ impl Package {
         part("component", &self.component);
         for (name, model) in &self.manifest.models {
             part(&format!("model {name}"), model.sha256.as_bytes());
+        }
+        for (name, tokenizer) in &self.manifest.tokenizers {
+            part(&format!("tokenizer {name}"), tokenizer.sha256.as_bytes());
         }
         part("calibrator", self.calibrator_text.as_bytes());
         for (key, value) in settings {
@@ -279,6 +297,8 @@ pub enum FileKind {
     Component,
     /// An ONNX file.
     Model,
+    /// A `tokenizer.json`.
+    Tokenizer,
     /// The image of a golden case.
     Image,
 }
@@ -289,6 +309,7 @@ impl FileKind {
             Self::Text => MAX_BYTES as u64,
             Self::Component => max_component_bytes as u64,
             Self::Model => MAX_MODEL_BYTES,
+            Self::Tokenizer => MAX_FILE_BYTES,
             Self::Image => MAX_IMAGE_BYTES,
         }
     }

@@ -9,6 +9,7 @@ mod guests;
 mod manifest;
 mod refused;
 mod slow;
+mod tokenizers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ fn every_misbehaving_guest_has_a_test() {
         "hostile/guests.rs",
         "hostile/by_hand.rs",
         "hostile/refused.rs",
+        "hostile/tokenizers.rs",
         "limits.rs",
         "loading.rs",
     ];
@@ -164,7 +166,15 @@ fn the_security_page_lists_the_tests_that_there_are() {
         .collect();
     let hostile = |module: &str| tests_in(&format!("tests/suite/hostile/{module}.rs"));
     let mut tests = tests_in("tests/compiling.rs");
-    for module in ["mod", "guests", "by_hand", "refused", "manifest", "slow"] {
+    for module in [
+        "mod",
+        "guests",
+        "by_hand",
+        "refused",
+        "manifest",
+        "slow",
+        "tokenizers",
+    ] {
         tests.extend(hostile(module));
     }
     tests.retain(|test| {

@@ -85,7 +85,7 @@ fn names_the_place(error: &str, file: &str) -> bool {
 fn a_changed_byte_of_any_file_is_refused_and_named() {
     let victim = Victim::new();
     // Layers, config, manifest, signature, envelope, index of referrers, and two more.
-    assert_eq!(victim.files.len(), 6 + 1 + 1 + 3 + 2);
+    assert_eq!(victim.files.len(), 7 + 1 + 1 + 3 + 2);
     for (name, bytes) in &victim.files {
         for at in [0, bytes.len() / 2, bytes.len() - 1] {
             let error = victim.with_byte(name, at, |byte| byte ^ 1);

@@ -12,6 +12,7 @@ use trommel::Host;
 use trommel::engine::{CONTRACT_VERSION, EngineOptions, imports};
 use trommel::item::PartKind;
 use trommel::registry::{CompileCache, Layout, Package, PublicKey};
+use trommel::tokenizer::Tokenizer;
 use trommel_tensor::{Dimension, Graph, Port, Weights};
 
 use super::super::Exit;
@@ -60,6 +61,7 @@ pub(super) struct Inspection {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) models: Vec<ModelShown>,
+    pub(super) tokenizers: Vec<TokenizerShown>,
     pub(super) n_golden_cases: usize,
     pub(super) files: Vec<FileShown>,
     pub(super) signatures: Vec<SignatureShown>,
@@ -89,6 +91,25 @@ pub(super) struct ModelShown {
     pub(super) bytes: usize,
     /// What its graph is, where it can be read.
     pub(super) graph: Option<GraphShown>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TokenizerShown {
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) sha256: String,
+    pub(super) bytes: usize,
+    /// What it is, where it can be read.
+    pub(super) words: Option<WordsShown>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct WordsShown {
+    /// How it makes tokens.
+    pub(super) kind: &'static str,
+    pub(super) n_words: usize,
+    /// Bytes that it holds in memory.
+    pub(super) memory_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,6 +184,7 @@ fn inspect(path: &Path, keys: &[PublicKey]) -> anyhow::Result<Inspection> {
     let mut incompatible = Vec::new();
     let imports = imports_of(&package, &mut incompatible);
     let models = models_of(&package, &mut incompatible);
+    let tokenizers = tokenizers_of(&package, &mut incompatible);
     let n_found = incompatible.len();
     // What the host itself says, unless that is known already.
     incompatible.extend(refused(path)?.into_iter().filter(|_| n_found == 0));
@@ -186,6 +208,7 @@ fn inspect(path: &Path, keys: &[PublicKey]) -> anyhow::Result<Inspection> {
         labels: texts(&manifest.labels),
         settings: texts(&manifest.settings),
         models,
+        tokenizers,
         n_golden_cases: manifest.golden.len(),
         files: files_of(path, layout.as_ref(), &package)?,
         signatures: layout.iter().flat_map(signatures_of).collect(),
@@ -252,6 +275,32 @@ fn models_of(package: &Package, incompatible: &mut Vec<String>) -> Vec<ModelShow
         }
     });
     models.collect()
+}
+
+fn tokenizers_of(package: &Package, incompatible: &mut Vec<String>) -> Vec<TokenizerShown> {
+    let most = package.manifest.limits.weight_bytes;
+    let tokenizers = package.tokenizers().map(|(name, json)| {
+        let file = &package.manifest.tokenizers[name];
+        let words = match Tokenizer::from_json(json, most) {
+            Ok(tokenizer) => Some(WordsShown {
+                kind: tokenizer.kind(),
+                n_words: tokenizer.n_words(),
+                memory_bytes: tokenizer.n_bytes(),
+            }),
+            Err(error) => {
+                incompatible.push(format!("tokenizer `{name}`: {error}"));
+                None
+            }
+        };
+        TokenizerShown {
+            name: name.to_owned(),
+            file: file.file.clone(),
+            sha256: file.sha256.clone(),
+            bytes: json.len(),
+            words,
+        }
+    });
+    tokenizers.collect()
 }
 
 fn port(port: &Port) -> PortShown {

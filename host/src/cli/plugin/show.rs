@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::super::output::shown;
-use super::inspect::{FileShown, GraphShown, Inspection, ModelShown, PortShown, SizeShown};
+use super::inspect::{
+    FileShown, GraphShown, Inspection, ModelShown, PortShown, SizeShown, TokenizerShown,
+};
 
 /// Writes all of it; `has_keys` says whether signatures could be checked.
 pub(super) fn table(
@@ -75,6 +77,9 @@ pub(super) fn table(
     for model in &inspection.models {
         write_model(model, out)?;
     }
+    for tokenizer in &inspection.tokenizers {
+        write_tokenizer(tokenizer, out)?;
+    }
     write_files(&inspection.files, out)
 }
 
@@ -117,6 +122,21 @@ fn write_model(model: &ModelShown, out: &mut impl Write) -> io::Result<()> {
         .map(|(operator, n)| format!("{} {n}", shown(operator)));
     writeln!(out, "  operators  {}", list(operators))?;
     writeln!(out, "  weights    {}", size(graph.weight_bytes))
+}
+
+fn write_tokenizer(tokenizer: &TokenizerShown, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\nTOKENIZER {}  {}, {}",
+        shown(&tokenizer.name),
+        tokenizer.file,
+        size(tokenizer.bytes as u64)
+    )?;
+    let Some(words) = &tokenizer.words else {
+        return Ok(());
+    };
+    writeln!(out, "  kind       {}, {} words", words.kind, words.n_words)?;
+    writeln!(out, "  memory     {}", size(words.memory_bytes))
 }
 
 fn write_ports(key: &str, ports: &[PortShown], out: &mut impl Write) -> io::Result<()> {

@@ -9,13 +9,15 @@ mod log;
 mod results;
 mod settings;
 mod tensors;
+mod tokenizers;
 
 use std::sync::Arc;
 
-use trommel_tensor::{Preprocess, Session, TensorError};
+use trommel_tensor::{Charge, Preprocess, Session, TensorError};
 
 use crate::decode::Header;
 use crate::excerpt::{NAME_CHARS, printable};
+use crate::tokenizer::{Encoded, Tokenizer};
 
 use super::bindings::trommel::detector::failures;
 use super::call::{CallState, told_or_fatal};
@@ -44,6 +46,18 @@ pub struct ImageHandle {
 /// What the guest wants done with images.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct PreprocessHandle(Preprocess);
+
+/// A tokenizer that the guest opened.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct TokenizerHandle(Arc<Tokenizer>);
+
+/// A text that the guest had tokenized, and what it takes of the call's account.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct EncodingHandle {
+    encoded: Encoded,
+    length: usize,
+    _charge: Charge,
+}
 
 /// What a trappable function with a typed failure answers.
 type Answer<T> = wasmtime::Result<Result<T, failures::Failure>>;

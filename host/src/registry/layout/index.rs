@@ -187,6 +187,9 @@ const COMPONENT_TYPE: &str = "application/wasm";
 /// The media type of a model, a layer of its own so that its weights are stored once.
 const MODEL_TYPE: &str = "application/vnd.trommel.model.v1+onnx";
 
+/// The media type of a tokenizer, a layer of its own for the same reason.
+const TOKENIZER_TYPE: &str = "application/vnd.trommel.tokenizer.v1+json";
+
 /// The media type of every other file.
 const FILE_TYPE: &str = "application/vnd.trommel.file.v1";
 
@@ -197,6 +200,7 @@ impl FileKind {
             Self::Text if name == MANIFEST => PLUGIN_TYPE,
             Self::Component => COMPONENT_TYPE,
             Self::Model => MODEL_TYPE,
+            Self::Tokenizer => TOKENIZER_TYPE,
             Self::Text | Self::Image => FILE_TYPE,
         }
     }
@@ -208,6 +212,7 @@ impl FileKind {
             _ if name == MANIFEST => None,
             COMPONENT_TYPE => Some(Self::Component),
             MODEL_TYPE => Some(Self::Model),
+            TOKENIZER_TYPE => Some(Self::Tokenizer),
             FILE_TYPE => Some(Self::Image),
             _ => None,
         }

@@ -36,7 +36,7 @@ use super::{FileError, Package, PackageError};
 use crate::engine::Limits;
 use crate::excerpt::printable;
 
-/// Bytes of all model layers together, beside the weights that a host grants.
+/// Bytes of all layers of models and tokenizers together, beside the weights that a host grants.
 const MODEL_SLACK_BYTES: u64 = 16 << 20;
 
 /// Bytes of all other files together: the images of as many golden cases as there may
@@ -185,7 +185,7 @@ impl Layout {
         // Before any is read: whoever wrote the manifest chose the sizes.
         for layer in self.layers() {
             let of = match FileKind::of_layer(layer.file, layer.media_type) {
-                Some(FileKind::Model) => "the models",
+                Some(FileKind::Model | FileKind::Tokenizer) => "the models",
                 _ => "the other files",
             };
             let left = left.get_mut(of).expect("one of the two");

@@ -119,7 +119,7 @@ fn layout(files: BTreeMap<String, (FileKind, Vec<u8>)>) -> (Digest, BTreeMap<Str
     let rank = |kind: FileKind, name: &str| match kind {
         FileKind::Text if name == MANIFEST => 0,
         FileKind::Component => 1,
-        FileKind::Model => 2,
+        FileKind::Model | FileKind::Tokenizer => 2,
         FileKind::Text | FileKind::Image => 3,
     };
     let mut ordered: Vec<_> = files.into_iter().collect();

@@ -16,6 +16,8 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) models: BTreeMap<String, Spanned<RawModel>>,
     #[serde(default)]
+    pub(super) tokenizers: BTreeMap<String, Spanned<RawTokenizer>>,
+    #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]
     pub(super) settings: BTreeMap<String, Spanned<RawSetting>>,
@@ -53,6 +55,13 @@ pub(super) struct RawModel {
     pub(super) sha256: String,
     #[serde(default = "yes")]
     pub(super) batch_exact: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawTokenizer {
+    pub(super) file: String,
+    pub(super) sha256: String,
 }
 
 fn yes() -> bool {
