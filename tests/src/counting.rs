@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use trommel_tensor::{
-    Device, Dtype, Graph, Preparation, Run, Session, Storage, Tensor, TensorError,
+    BatchCounts, Device, Dtype, Graph, Preparation, Run, Session, Storage, Tensor, TensorError,
 };
 
 /// Counts runs and images; see the module.
@@ -78,5 +78,13 @@ impl Session for CountingSession {
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
         self.n_runs.fetch_add(1, Ordering::Relaxed);
         self.inner.run(run)
+    }
+
+    fn settle(&self) -> Option<Result<usize, String>> {
+        self.inner.settle()
+    }
+
+    fn counts(&self) -> BatchCounts {
+        self.inner.counts()
     }
 }

@@ -51,7 +51,7 @@ impl Sandbox {
             reads: vec![PartKind::Text, PartKind::Image],
             models: vec![ModelParts {
                 name: "spam".to_owned(),
-                graph: engine.graph("spam", &spam_model())?,
+                graph: engine.graph("spam", &spam_model(), true)?,
             }],
             tokenizers: vec![TokenizerParts {
                 name: "words".to_owned(),

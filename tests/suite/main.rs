@@ -6,6 +6,7 @@
 )]
 
 mod bad_models;
+mod batch;
 mod cache;
 mod generated;
 mod gpu;

@@ -283,6 +283,7 @@ async fn a_full_queue_refuses_at_once_and_an_expired_run_is_dropped() {
     let options = CpuOptions {
         n_threads: std::num::NonZeroUsize::MIN,
         max_waiting: 2,
+        ..CpuOptions::default()
     };
     let device = CpuDevice::new(&options).unwrap();
     let account = ample();
@@ -336,6 +337,7 @@ async fn a_model_that_cannot_compute_is_an_error_and_the_thread_lives_on() {
     let options = CpuOptions {
         n_threads: std::num::NonZeroUsize::MIN,
         max_waiting: 8,
+        ..CpuOptions::default()
     };
     let (device, account) = (CpuDevice::new(&options).unwrap(), ample());
     let session = device.session(&graph(&spam_model())).unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use trommel_tensor::{Account, Charge, Graph, Session, WorkQuota};
+use trommel_tensor::{Account, BatchCounts, Charge, Graph, Session, WorkQuota};
 
 use super::bindings::DetectorPre;
 use super::call::CallState;
@@ -101,6 +101,13 @@ impl Detector {
         &self.0.limits
     }
 
+    /// Its models by name, and what each has run. A model that several detectors bring is one,
+    /// and counts for all of them.
+    pub fn models(&self) -> impl Iterator<Item = (&str, BatchCounts)> {
+        let models = self.0.models.iter();
+        models.map(|(name, session)| (name.as_str(), session.counts()))
+    }
+
     /// What it holds on the device now: weights, and the tensors of its calls.
     pub fn account(&self) -> &Account {
         &self.0.account
@@ -145,6 +152,7 @@ impl Engine {
             };
             charges.push(weights.charge(graph.weight_bytes(), 0).map_err(failed)?);
             let session = self.device.session(&graph).map_err(failed)?;
+            tell(&parts.id, &name, session.as_ref());
             models.insert(name, session);
         }
         let mut tokenizers = BTreeMap::new();
@@ -176,11 +184,21 @@ impl Engine {
         Ok(Detector(ready))
     }
 
-    /// Reads a model's graph, sharing weights with the engine's other models.
+    /// Reads a model's graph, sharing weights with the engine's other models. Whether a row
+    /// must score the same, bit for bit, in any batch, is `batch_exact`.
     /// Blocking: not on a caller's executor. `LoadError::Model` when the
     /// file is no usable model.
-    pub fn graph(&self, model: &str, onnx: &[u8]) -> Result<Arc<Graph>, LoadError> {
+    pub fn graph(
+        &self,
+        model: &str,
+        onnx: &[u8],
+        batch_exact: bool,
+    ) -> Result<Arc<Graph>, LoadError> {
         let graph = Graph::from_onnx(onnx, &self.weights);
+        let graph = graph.map(|graph| match batch_exact {
+            true => graph,
+            false => graph.with_close_rows(),
+        });
         graph.map(Arc::new).map_err(|error| LoadError::Model {
             model: model.to_owned(),
             error,
@@ -201,5 +219,21 @@ impl Engine {
             tokenizer: name.to_owned(),
             error,
         })
+    }
+}
+
+/// Finds out how many rows of a model run together, and logs it. The device warns of rows
+/// that differ.
+fn tell(detector: &DetectorId, model: &str, session: &dyn Session) {
+    match session.settle() {
+        Some(Ok(n_rows)) => tracing::info!(
+            %detector, model, n_rows,
+            "rows of this model run together, so many at most"
+        ),
+        Some(Err(why)) => tracing::info!(%detector, model, why, "rows of this model run alone"),
+        None => {
+            let why = session.graph().why_alone();
+            tracing::debug!(%detector, model, why, "this model has no rows");
+        }
     }
 }

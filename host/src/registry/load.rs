@@ -134,7 +134,8 @@ pub fn load(
     check_imports(package, &component)?;
     let mut models = Vec::new();
     for (name, onnx) in &package.models {
-        let graph = engine.graph(name, onnx).map_err(failed)?;
+        let batch_exact = manifest.models[name].batch_exact;
+        let graph = engine.graph(name, onnx, batch_exact).map_err(failed)?;
         models.push(ModelParts {
             name: name.clone(),
             graph,

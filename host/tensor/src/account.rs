@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::batch::cut::Holder;
 use crate::quota::Budget;
 use crate::{TensorError, WorkQuota};
 
@@ -112,6 +113,18 @@ impl Account {
             tensors,
             parent,
         })
+    }
+}
+
+impl Account {
+    /// Who is charged in the end: the account above all others. The same as long as any
+    /// account below it lives.
+    pub(crate) fn holder(&self) -> Holder {
+        let mut top = self;
+        while let Some(parent) = &top.0.parent {
+            top = parent;
+        }
+        Holder(Arc::as_ptr(&top.0).addr())
     }
 }
 

@@ -7,6 +7,7 @@
 //! This crate has never heard of wasm, detectors or verdicts.
 
 mod account;
+mod batch;
 pub mod device;
 mod error;
 mod graph;
@@ -21,6 +22,7 @@ mod weights;
 mod workers;
 
 pub use account::{Account, Charge, RunPlace};
+pub use batch::BatchCounts;
 pub use device::cpu::{CpuDevice, CpuOptions};
 pub use device::gpu::{
     AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, GpuDevice, GpuOptions, adapters,

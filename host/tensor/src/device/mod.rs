@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
-use crate::{Account, Dtype, Graph, Preparation, Tensor, TensorError};
+use crate::{Account, BatchCounts, Dtype, Graph, Preparation, Tensor, TensorError};
 
 /// Something that stores tensors and runs graphs.
 pub trait Device: Debug + Send + Sync {
@@ -54,6 +54,19 @@ pub trait Session: Debug + Send + Sync {
     /// asked; `Overloaded` or `Expired` when it was not begun; `RunFailed` when the
     /// model cannot compute on these values; `DeviceLost`.
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>>;
+
+    /// Finds out how many rows of several callers score the same together as alone, for the
+    /// shapes that most runs will have: so many, or why none do. None where runs are never
+    /// joined. Callers find out otherwise, at the cost of a run or two. Blocking and perhaps
+    /// slow: not on a caller's executor.
+    fn settle(&self) -> Option<Result<usize, String>> {
+        None
+    }
+
+    /// What was run, for whom, and in how many batches.
+    fn counts(&self) -> BatchCounts {
+        BatchCounts::default()
+    }
 }
 
 /// One run's inputs and what is wanted of it.

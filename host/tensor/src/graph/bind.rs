@@ -8,6 +8,7 @@ use crate::{Port, Tensor, TensorError};
 
 /// One run's inputs in the graph's order, its outputs by index, and the size of
 /// every symbol.
+#[derive(Debug)]
 pub(crate) struct Binding {
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) outputs: Vec<usize>,
@@ -18,6 +19,15 @@ impl Binding {
     /// The size of every symbol in this run.
     pub(crate) fn sizes(&self) -> &SymbolValues {
         &self.symbols
+    }
+
+    /// Shapes of the inputs but for their first dimension, one after another: which runs of
+    /// a graph that has rows can be joined.
+    pub(crate) fn sizes_of_a_row(&self) -> Vec<usize> {
+        let shapes = self.inputs.iter().map(|tensor| tensor.shape());
+        shapes
+            .flat_map(|shape| shape.iter().skip(1).copied())
+            .collect()
     }
 }
 

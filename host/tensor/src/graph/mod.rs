@@ -16,6 +16,7 @@ mod footprint;
 mod operators;
 mod proto;
 mod read;
+mod rows;
 mod scalars;
 mod work;
 
@@ -23,13 +24,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use sha2::Digest as _;
-use tract_onnx::prelude::TypedModel;
+use tract_onnx::prelude::{SymbolValues, TypedModel};
 
 pub(crate) use bind::Binding;
 pub(crate) use declutter::{declutter, lower_for_cpu};
 pub use fixed::Fixed;
 use footprint::Footprint;
 pub(crate) use read::{chain, dtype_of, panic_message};
+use rows::RowsAxis;
 use work::Work;
 
 use crate::{Port, Tensor, TensorError, Weights};
@@ -69,6 +71,8 @@ pub struct Graph {
     footprint: Footprint,
     work: Work,
     weight_bytes: u64,
+    rows: RowsAxis,
+    rows_are_exact: bool,
 }
 
 impl Graph {
@@ -108,6 +112,8 @@ impl Graph {
             footprint: Footprint::of(&model)?,
             work: Work::of(&model)?,
             weight_bytes: footprint::weight_bytes(&model),
+            rows: RowsAxis::of(&model),
+            rows_are_exact: true,
             model,
         })
     }
@@ -147,12 +153,55 @@ impl Graph {
         Ok(self.work.n_operations(&binding.symbols))
     }
 
+    /// Bytes that a run on `inputs` holds at its peak, the inputs left out. Every device
+    /// counts the same.
+    ///
+    /// As a run: `UnknownName` and `ShapeMismatch` for what the graph does not take.
+    pub fn n_bytes(&self, inputs: &[(String, Tensor)]) -> Result<u64, TensorError> {
+        let binding = self.bind(inputs.to_vec(), &[])?;
+        self.peak_bytes(&binding)
+    }
+
+    /// Lets a row's numbers differ by 1e-5 of their size between one batch and another.
+    /// Otherwise they are the same, bit for bit, or the graph is never batched.
+    #[must_use]
+    pub fn with_close_rows(mut self) -> Self {
+        self.rows_are_exact = false;
+        self
+    }
+
+    /// Whether a row is the same, bit for bit, in any batch.
+    pub fn rows_are_exact(&self) -> bool {
+        self.rows_are_exact
+    }
+
+    /// Why rows of several callers never run together, as far as the graph alone tells;
+    /// none when a device may try.
+    pub fn why_alone(&self) -> Option<&str> {
+        self.rows.symbol().err()
+    }
+
     pub(crate) fn model(&self) -> &TypedModel {
         &self.model
     }
 
     /// Bytes that a run so bound holds at its peak, inputs left out.
     pub(crate) fn peak_bytes(&self, binding: &Binding) -> Result<u64, TensorError> {
-        self.footprint.peak_bytes(&binding.symbols)
+        self.peak_bytes_of(&binding.symbols)
+    }
+
+    /// The same of sizes.
+    pub(crate) fn peak_bytes_of(&self, sizes: &SymbolValues) -> Result<u64, TensorError> {
+        self.footprint.peak_bytes(sizes)
+    }
+
+    /// Operations of a run so bound.
+    pub(crate) fn operations(&self, binding: &Binding) -> u64 {
+        self.operations_of(&binding.symbols)
+    }
+
+    /// The same of sizes.
+    pub(crate) fn operations_of(&self, sizes: &SymbolValues) -> u64 {
+        self.work.n_operations(sizes)
     }
 }

@@ -2,39 +2,55 @@
 
 mod gather;
 mod session;
+mod single;
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::oneshot;
 use tract_onnx::prelude as tract;
 
+use crate::batch::{Style, Threads};
 use crate::graph::{Digest, chain, panic_message};
-use crate::{
-    Device, Dtype, Graph, Preparation, QueueFull, Session, Storage, Tensor, TensorError, Workers,
-};
+use crate::{Device, Dtype, Graph, Preparation, Session, Storage, Tensor, TensorError};
 use session::CpuSession;
 pub(crate) use session::{check_deadline, now};
+
+/// Operations of a batch at most: some tens of milliseconds of a core, for which the next
+/// must wait.
+const BATCH_OPERATIONS: u64 = 1_000_000_000;
+
+/// Bytes that a batch holds at most.
+const BATCH_BYTES: u64 = 256 << 20;
+
+/// Operations of a trial at most: a fraction of a second when a model is loaded. What
+/// computes more for one row gains little from being run with others here.
+const TRIAL_OPERATIONS: u64 = 1_000_000_000;
 
 /// How large the CPU device is.
 #[derive(Debug, Clone)]
 pub struct CpuOptions {
     /// Threads that run models.
     pub n_threads: NonZeroUsize,
-    /// Runs that may wait for a thread; one more is refused at once.
+    /// Runs of one model on inputs of one shape that may wait for a thread, and four times as
+    /// many in all; one more is refused at once.
     pub max_waiting: usize,
+    /// Whether rows of several callers may run as one batch.
+    pub batching: bool,
 }
 
 impl Default for CpuOptions {
-    /// A thread per core this process may use, and 1,024 waiting runs.
+    /// A thread per core this process may use, 1,024 waiting runs, batching.
     fn default() -> Self {
         Self {
             n_threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_waiting: 1024,
+            batching: true,
         }
     }
 }
@@ -42,17 +58,31 @@ impl Default for CpuOptions {
 /// The CPU device. Its threads end when the last session is dropped with it.
 #[derive(Debug)]
 pub struct CpuDevice {
-    workers: Arc<Workers>,
-    sessions: Mutex<HashMap<Digest, Weak<CpuSession>>>,
+    threads: Arc<Threads>,
+    /// By the graph, and by whether its rows are exact.
+    sessions: Mutex<HashMap<(Digest, bool), Weak<CpuSession>>>,
 }
 
 impl CpuDevice {
     /// Starts the threads. Fails when the system gives none.
     pub fn new(options: &CpuOptions) -> Result<Self, TensorError> {
-        let workers = Workers::start("trommel-cpu", options.n_threads, options.max_waiting)
+        let n_operations = |most: u64| if options.batching { most } else { 0 };
+        let style = Style {
+            // A plan for any number of rows: none need be filled up.
+            pads: false,
+            must_gain: true,
+            n_threads: options.n_threads.get(),
+            batch_operations: n_operations(BATCH_OPERATIONS),
+            batch_bytes: BATCH_BYTES,
+            trial_operations: TRIAL_OPERATIONS,
+            // A thread that waits is a core that does nothing.
+            patience: Duration::ZERO,
+            max_waiting: options.max_waiting,
+        };
+        let threads = Threads::start("cpu", style, || {}, None)
             .map_err(|error| internal(format!("cannot start a thread: {error}")))?;
         Ok(Self {
-            workers: Arc::new(workers),
+            threads: Arc::new(threads),
             sessions: Mutex::default(),
         })
     }
@@ -69,31 +99,18 @@ impl Device for CpuDevice {
         shape: &[usize],
         bytes: &[u8],
     ) -> Result<Arc<dyn Storage>, TensorError> {
-        let datum_type = datum_type_of(dtype).ok_or_else(|| TensorError::UnsupportedDtype {
-            device: self.name().to_owned(),
-            dtype: dtype.name(),
-        })?;
-        // Shapes come from plugins: tract's own arithmetic on them may panic.
-        let made = catch_unwind(|| {
-            let mut tensor = tract::Tensor::zero_dt(datum_type, shape)?;
-            tensor.as_bytes_mut().copy_from_slice(bytes);
-            Ok(tensor)
-        });
-        let tensor = made
-            .map_err(|panic| internal(panic_message(panic.as_ref())))?
-            .map_err(|error: tract::TractError| internal(chain(&error)))?;
-        Ok(Arc::new(CpuStorage(Arc::new(tensor))))
+        stored(dtype, shape, bytes)
     }
 
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
-        let digest = graph.digest();
+        let key = (graph.digest(), graph.rows_are_exact());
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = sessions.get(&digest).and_then(Weak::upgrade) {
+        if let Some(session) = sessions.get(&key).and_then(Weak::upgrade) {
             return Ok(session);
         }
-        let session = Arc::new(CpuSession::new(graph.clone(), self.workers.clone())?);
+        let session = Arc::new(CpuSession::new(graph.clone(), self.threads.clone())?);
         sessions.retain(|_, weak| weak.strong_count() > 0);
-        sessions.insert(digest, Arc::downgrade(&session));
+        sessions.insert(key, Arc::downgrade(&session));
         Ok(session)
     }
 
@@ -124,7 +141,7 @@ impl CpuDevice {
             let storage = Arc::new(CpuStorage(Arc::new(elements)));
             Ok(Tensor::from_storage(dtype, &shape, storage, charge))
         };
-        self.workers.submit(prepare).map_err(overloaded)
+        self.threads.submit(prepare)
     }
 }
 
@@ -139,11 +156,27 @@ async fn answer_of<T>(
     })
 }
 
-fn overloaded(QueueFull { n_waiting }: QueueFull) -> TensorError {
-    TensorError::Overloaded {
+/// Row-major little-endian bytes in this process's memory, as many as `dtype` and `shape`
+/// say. `UnsupportedDtype` for elements that no memory here holds.
+pub(crate) fn stored(
+    dtype: Dtype,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<Arc<dyn Storage>, TensorError> {
+    let datum_type = datum_type_of(dtype).ok_or_else(|| TensorError::UnsupportedDtype {
         device: "cpu".to_owned(),
-        n_waiting,
-    }
+        dtype: dtype.name(),
+    })?;
+    // Shapes come from plugins: tract's own arithmetic on them may panic.
+    let made = catch_unwind(|| {
+        let mut tensor = tract::Tensor::zero_dt(datum_type, shape)?;
+        tensor.as_bytes_mut().copy_from_slice(bytes);
+        Ok(tensor)
+    });
+    let tensor = made
+        .map_err(|panic| internal(panic_message(panic.as_ref())))?
+        .map_err(|error: tract::TractError| internal(chain(&error)))?;
+    Ok(Arc::new(CpuStorage(Arc::new(tensor))))
 }
 
 /// Elements in this process's memory.
@@ -158,8 +191,8 @@ impl Storage for CpuStorage {
 
 impl CpuStorage {
     /// The elements, when they lie here.
-    pub(crate) fn bytes(storage: &Arc<dyn Storage>) -> Option<Vec<u8>> {
-        Self::of(storage).map(|storage| storage.0.as_bytes().to_vec())
+    pub(crate) fn bytes(storage: &Arc<dyn Storage>) -> Option<&[u8]> {
+        Self::of(storage).map(|storage| storage.0.as_bytes())
     }
 
     fn of(storage: &Arc<dyn Storage>) -> Option<&Self> {

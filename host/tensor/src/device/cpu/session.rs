@@ -1,78 +1,164 @@
 //! A graph as tract's optimised plan.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use tokio::sync::oneshot;
 use tract_onnx::prelude as tract;
 use tract_onnx::prelude::IntoTValue as _;
 use tract_onnx::tract_core::internal::IntoArcTensor as _;
 
 use super::gather::check_indices;
-use super::{CpuStorage, answer_of, overloaded};
+use super::{CpuStorage, answer_of, single};
+use crate::batch::lane::Lane;
+use crate::batch::{BatchCounts, Caller, Counts, Lanes, Runner, Threads};
 use crate::graph::{Binding, declutter, dtype_of, lower_for_cpu, panic_message};
 use crate::patience::{self, Deadline, within};
-use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError, Workers};
+use crate::{Account, Charge, Graph, Run, Session, Tensor, TensorError};
 
-type Plan = Arc<tract::TypedRunnableModel>;
+pub(super) type Plan = Arc<tract::TypedRunnableModel>;
 
 /// See [`crate::device`]; shares its threads with the device's other sessions.
+#[derive(Debug)]
 pub(super) struct CpuSession {
-    graph: Arc<Graph>,
-    plan: Plan,
-    workers: Arc<Workers>,
+    core: Arc<Core>,
+    lanes: Lanes,
+    threads: Arc<Threads>,
 }
 
-impl std::fmt::Debug for CpuSession {
+/// What computes.
+struct Core {
+    graph: Arc<Graph>,
+    plan: Plan,
+    /// For one row, where that is worth it; found out when the model is loaded.
+    single: OnceLock<Option<Plan>>,
+    counts: Counts,
+}
+
+impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CpuSession({})", self.graph.digest())
     }
 }
 
 impl CpuSession {
-    pub(super) fn new(graph: Arc<Graph>, workers: Arc<Workers>) -> Result<Self, TensorError> {
-        let mut model = graph.model().clone();
-        let plan = within(patience::LIMIT, "making the model ready", move || {
-            let deadline = Deadline::after(patience::LIMIT);
-            declutter(&mut model, deadline)?;
-            lower_for_cpu(&mut model, deadline)?;
-            check_indices(&mut model);
-            tract::IntoRunnable::into_runnable(model)
-        })?
-        .map_err(|error| TensorError::invalid(crate::graph::chain(&error)))?;
-        Ok(Self {
+    pub(super) fn new(graph: Arc<Graph>, threads: Arc<Threads>) -> Result<Self, TensorError> {
+        let core = Arc::new(Core {
+            plan: planned(graph.model().clone())?,
             graph,
-            plan,
-            workers,
+            single: OnceLock::new(),
+            counts: Counts::default(),
+        });
+        Ok(Self {
+            lanes: Lanes::new(core.clone(), threads.style().pads),
+            core,
+            threads,
         })
     }
+}
 
-    fn enqueue(
-        &self,
-        run: Run,
-    ) -> Result<oneshot::Receiver<Result<Vec<Tensor>, TensorError>>, TensorError> {
-        let binding = self.graph.bind(run.inputs, &run.outputs)?;
-        let working = run.account.charge(self.graph.peak_bytes(&binding)?, 0)?;
-        let (plan, account) = (self.plan.clone(), run.account);
-        let compute = move || {
-            check_deadline(run.deadline)?;
-            compute(&plan, binding, working, &account)
-        };
-        self.workers.submit(compute).map_err(overloaded)
-    }
+/// A model as tract runs it. `InvalidGraph` when it cannot be made so, or not in time.
+pub(super) fn planned(mut model: tract::TypedModel) -> Result<Plan, TensorError> {
+    within(patience::LIMIT, "making the model ready", move || {
+        let deadline = Deadline::after(patience::LIMIT);
+        declutter(&mut model, deadline)?;
+        lower_for_cpu(&mut model, deadline)?;
+        check_indices(&mut model);
+        tract::IntoRunnable::into_runnable(model)
+    })?
+    .map_err(|error| TensorError::invalid(crate::graph::chain(&error)))
 }
 
 impl Session for CpuSession {
     fn graph(&self) -> &Arc<Graph> {
-        &self.graph
+        &self.core.graph
     }
 
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
-        match self.enqueue(run) {
+        match self.threads.run(&self.lanes, run) {
             Err(error) => ready(Err(error)).boxed(),
-            Ok(answered) => answer_of(answered).boxed(),
+            Ok(answered) => async {
+                let tensors = answer_of(answered).await?;
+                Ok(tensors.expect("the CPU takes every run"))
+            }
+            .boxed(),
+        }
+    }
+
+    fn settle(&self) -> Option<Result<usize, String>> {
+        let usual = self.threads.usual(&self.lanes)?;
+        self.core
+            .single
+            .get_or_init(|| single::find(&self.core.graph, &self.core.plan, &usual));
+        Some(self.threads.settle(&usual))
+    }
+
+    fn counts(&self) -> BatchCounts {
+        self.core.counts.read()
+    }
+}
+
+impl Runner for Core {
+    fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn execute(self: Arc<Self>, lane: &Arc<Lane>, callers: Vec<Caller>) {
+        let (n_callers, start) = (callers.len(), now());
+        match callers.len() {
+            1 => callers.into_iter().for_each(|caller| self.alone(caller)),
+            _ => self.together(callers),
+        }
+        let end = now();
+        lane.ended(n_callers, end - start, end);
+    }
+}
+
+impl Core {
+    fn alone(&self, caller: Caller) {
+        let Caller {
+            binding,
+            n_rows,
+            account,
+            working,
+            answer,
+        } = caller;
+        let single = self.single.get().and_then(Option::as_ref);
+        let plan = match single.filter(|_| n_rows == 1) {
+            Some(single) => single,
+            None => &self.plan,
+        };
+        answer.give(compute(plan, binding, working, &account).map(Some));
+    }
+
+    /// Callers of one row each.
+    fn together(&self, callers: Vec<Caller>) {
+        let values = match joined(&callers).and_then(|inputs| run(&self.plan, inputs)) {
+            Ok(values) => values,
+            // Whose row it is nobody says; alone, each hears of its own.
+            Err(_) => return callers.into_iter().for_each(|caller| self.alone(caller)),
+        };
+        for (row, caller) in callers.into_iter().enumerate() {
+            let Caller {
+                binding,
+                account,
+                working,
+                answer,
+                ..
+            } = caller;
+            drop((binding.inputs, working));
+            let output = |&index: &usize| {
+                let value = values[index].slice(0, row, row + 1);
+                let value = value.map_err(|error| run_failed(crate::graph::chain(&error)))?;
+                held(Arc::new(value), &account)
+            };
+            let outputs: Result<Vec<_>, _> = binding.outputs.iter().map(output).collect();
+            answer.give(outputs.map(Some));
         }
     }
 }
@@ -85,18 +171,38 @@ fn compute(
     working: Charge,
     account: &Account,
 ) -> Result<Vec<Tensor>, TensorError> {
-    let inputs = binding
-        .inputs
-        .into_iter()
-        .map(|tensor| tract_value(&tensor));
-    let inputs = inputs.collect::<Result<_, _>>()?;
-    let ran = catch_unwind(AssertUnwindSafe(|| plan.run(inputs)));
-    let values = ran
-        .map_err(|panic| run_failed(panic_message(panic.as_ref())))?
-        .map_err(|error| run_failed(crate::graph::chain(&error)))?;
+    let inputs = binding.inputs.into_iter();
+    let inputs = inputs.map(|tensor| stored_value(&tensor).map(tract::IntoTValue::into_tvalue));
+    let values = run(plan, inputs.collect::<Result<_, _>>()?)?;
     drop(working);
-    let output = |&index: &usize| held(&values[index], account);
-    binding.outputs.iter().map(output).collect()
+    let outputs = binding.outputs.iter();
+    let output = |&index: &usize| held(values[index].clone().into_arc_tensor(), account);
+    outputs.map(output).collect()
+}
+
+type Values = tract::TVec<tract::TValue>;
+
+/// Runs a plan; its panic is an error.
+pub(super) fn run(plan: &Plan, inputs: Values) -> Result<Values, TensorError> {
+    let ran = catch_unwind(AssertUnwindSafe(|| plan.run(inputs)));
+    ran.map_err(|panic| run_failed(panic_message(panic.as_ref())))?
+        .map_err(|error| run_failed(crate::graph::chain(&error)))
+}
+
+/// Each input with the rows of all callers, one after another.
+fn joined(callers: &[Caller]) -> Result<tract::TVec<tract::TValue>, TensorError> {
+    let n_inputs = callers[0].binding.inputs.len();
+    let input = |index: usize| {
+        let rows = callers
+            .iter()
+            .map(|caller| stored_value(&caller.binding.inputs[index]));
+        let rows: Vec<Arc<tract::Tensor>> = rows.collect::<Result<_, _>>()?;
+        let rows: Vec<&tract::Tensor> = rows.iter().map(AsRef::as_ref).collect();
+        let joined = tract::Tensor::stack_tensors(0, &rows);
+        let joined = joined.map_err(|error| run_failed(crate::graph::chain(&error)))?;
+        Ok(joined.into_tvalue())
+    };
+    (0..n_inputs).map(input).collect()
 }
 
 fn run_failed(what: String) -> TensorError {
@@ -122,16 +228,16 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-fn tract_value(tensor: &Tensor) -> Result<tract::TValue, TensorError> {
+/// A tensor's elements, which lie in this process.
+pub(super) fn stored_value(tensor: &Tensor) -> Result<Arc<tract::Tensor>, TensorError> {
     let storage = CpuStorage::of(tensor.storage()).ok_or_else(|| TensorError::Internal {
         device: "cpu".to_owned(),
         what: "a tensor of another device was given".to_owned(),
     })?;
-    Ok(storage.0.clone().into_tvalue())
+    Ok(storage.0.clone())
 }
 
-fn held(value: &tract::TValue, account: &Account) -> Result<Tensor, TensorError> {
-    let value = value.clone().into_arc_tensor();
+fn held(value: Arc<tract::Tensor>, account: &Account) -> Result<Tensor, TensorError> {
     let dtype = dtype_of(value.datum_type()).ok_or_else(|| TensorError::Internal {
         device: "cpu".to_owned(),
         what: format!(

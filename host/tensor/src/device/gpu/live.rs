@@ -1,8 +1,9 @@
 //! One opened adapter: until it is lost, and then another is opened.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
@@ -17,6 +18,9 @@ use crate::plan::Bounds;
 /// Batches that the GPU has at once: one runs while the next is made ready.
 const IN_FLIGHT: usize = 2;
 
+/// Longest time between two looks at whether a submission has ended, which tells of itself.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// How much longer a run may take in software: it is slow, and no driver hangs in it.
 const SOFTWARE_PATIENCE: u32 = 12;
 
@@ -24,7 +28,7 @@ const SOFTWARE_PATIENCE: u32 = 12;
 const OTHER_BUFFERS: u32 = 2;
 
 /// How much less a run may compute in software, beside that patience.
-const SOFTWARE_SHARE: u64 = 40;
+pub(super) const SOFTWARE_SHARE: u64 = 40;
 
 /// How a submission ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +43,52 @@ pub(super) enum Ending {
     NotBegun,
 }
 
-/// Called once a submission has ended.
-pub(super) type Done = Box<dyn FnOnce(Ending) + Send>;
+/// How many submissions the GPU has, whichever adapter is open.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    n_up: Mutex<usize>,
+    landed: Condvar,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Flight(Arc<Flights>);
+
+impl Flights {
+    /// Whether the GPU has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        *self.lock() == 0
+    }
+
+    /// Waits until there is a place for one more. A batch that is cut any earlier would be
+    /// smaller than it could be.
+    pub(super) fn wait_for_a_place(&self) {
+        let mut n_up = self.lock();
+        while *n_up >= IN_FLIGHT {
+            let waited = self.landed.wait_timeout(n_up, LOOK);
+            n_up = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn begin(self: &Arc<Self>) -> Flight {
+        *self.lock() += 1;
+        Flight(self.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.n_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.landed.notify_all();
+    }
+}
+
+/// Called once a submission has ended. While it keeps its flight, it counts as up.
+pub(super) type Done = Box<dyn FnOnce(Ending, Flight) + Send>;
 
 /// See the module.
 #[derive(Debug)]
@@ -59,15 +107,17 @@ pub(super) struct Live {
     /// None once it is closed.
     submitted: Mutex<Option<mpsc::SyncSender<Submitted>>>,
     waiter: Mutex<Option<thread::JoinHandle<()>>>,
+    flights: Arc<Flights>,
 }
 
 struct Submitted {
     index: wgpu::SubmissionIndex,
     done: Done,
+    flight: Flight,
 }
 
 impl Live {
-    pub(super) fn open(options: &GpuOptions) -> Result<Self, TensorError> {
+    pub(super) fn open(options: &GpuOptions, flights: &Arc<Flights>) -> Result<Self, TensorError> {
         let adapter = choose(options.adapter)?;
         let summary = summary(&adapter);
         let own = adapter.limits();
@@ -134,6 +184,7 @@ impl Live {
             image_kernels: OnceLock::new(),
             submitted: Mutex::new(Some(submitted)),
             waiter: Mutex::new(Some(waiter)),
+            flights: flights.clone(),
         })
     }
 
@@ -208,12 +259,18 @@ impl Live {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let flight = self.flights.begin();
         let Some(sender) = sender else {
-            return done(Ending::NotBegun);
+            return done(Ending::NotBegun, flight);
         };
         let index = self.queue.submit([commands]);
-        if let Err(mpsc::SendError(submitted)) = sender.send(Submitted { index, done }) {
-            (submitted.done)(Ending::NotBegun);
+        let submitted = Submitted {
+            index,
+            done,
+            flight,
+        };
+        if let Err(mpsc::SendError(submitted)) = sender.send(submitted) {
+            (submitted.done)(Ending::NotBegun, submitted.flight);
         }
     }
 }
@@ -228,8 +285,9 @@ struct Waiter {
 
 impl Waiter {
     fn work(&self, waiting: &mpsc::Receiver<Submitted>) {
-        while let Ok(Submitted { index, done }) = waiting.recv() {
-            done(self.wait(index));
+        while let Ok(submitted) = waiting.recv() {
+            let ending = self.wait(submitted.index);
+            (submitted.done)(ending, submitted.flight);
         }
     }
 

@@ -19,20 +19,19 @@ mod session;
 mod storage;
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use crate::batch::{Style, Threads};
 use crate::graph::Digest;
 use crate::{
-    CpuDevice, CpuOptions, Device, Dtype, Graph, Preparation, Session, Storage, Tensor,
-    TensorError, Workers,
+    CpuDevice, CpuOptions, Device, Dtype, Graph, Preparation, Session, Storage, Tensor, TensorError,
 };
 pub use adapter::{AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, adapters};
-use live::Live;
+use live::{Flights, Live, SOFTWARE_SHARE};
 use recovery::Recovery;
 use session::GpuSession;
 
@@ -54,10 +53,19 @@ pub struct GpuOptions {
     /// Operations of one run at most, roughly; in software a fortieth of it. A larger one
     /// runs on the CPU: it would end by [`Self::timeout`], and take everybody's GPU along.
     pub max_run_operations: u64,
+    /// Operations of one batch of several callers at most, roughly; in software a fortieth of
+    /// it. The next batch waits as long as they take.
+    pub max_batch_operations: u64,
     /// Bytes that all values of one run, or an image with its tensor, may take.
     pub max_arena_bytes: u64,
-    /// Runs that may wait; one more is refused at once.
+    /// Runs of one model on inputs of one shape that may wait, and four times as many in all;
+    /// one more is refused at once.
     pub max_waiting: usize,
+    /// Whether rows of several callers may run as one batch.
+    pub batching: bool,
+    /// The longest that an idle GPU waits for more callers when some came together a moment
+    /// ago.
+    pub patience: Duration,
     /// A folder for compiled pipelines; none keeps them in memory.
     pub pipeline_cache: Option<PathBuf>,
     /// The CPU device behind it.
@@ -66,7 +74,8 @@ pub struct GpuOptions {
 
 impl Default for GpuOptions {
     /// The best hardware adapter, unchecked shaders, ten seconds, two thousand million
-    /// operations a launch, four million million a run, 2 GiB, 1,024 waiting runs, no folder.
+    /// operations a launch, four million million a run, a tenth of a million million a batch,
+    /// 2 GiB, 1,024 waiting runs, half a millisecond, no folder.
     fn default() -> Self {
         Self {
             adapter: AdapterChoice::Hardware,
@@ -74,8 +83,11 @@ impl Default for GpuOptions {
             timeout: Duration::from_secs(10),
             max_launch_operations: 2_000_000_000,
             max_run_operations: 4_000_000_000_000,
+            max_batch_operations: 100_000_000_000,
             max_arena_bytes: 2 << 30,
             max_waiting: 1024,
+            batching: true,
+            patience: Duration::from_micros(500),
             pipeline_cache: None,
             cpu: CpuOptions::default(),
         }
@@ -86,7 +98,8 @@ impl Default for GpuOptions {
 #[derive(Debug)]
 pub struct GpuDevice {
     shared: Arc<Shared>,
-    sessions: Mutex<HashMap<Digest, Arc<Place>>>,
+    /// By the graph, and by whether its rows are exact.
+    sessions: Mutex<HashMap<(Digest, bool), Arc<Place>>>,
 }
 
 /// Where a graph's session stands. It is locked while that is made, which may take
@@ -98,7 +111,7 @@ type Place = Mutex<Weak<GpuSession>>;
 struct Shared {
     options: GpuOptions,
     /// One thread: plans, encodes, submits.
-    scheduler: Workers,
+    scheduler: Threads,
     cpu: CpuDevice,
     gpu: Recovery,
     /// Said that images go to the CPU.
@@ -109,14 +122,22 @@ impl GpuDevice {
     /// Opens an adapter and starts the threads. Blocking. `NoAdapter` when there is none
     /// of the kind asked for.
     pub fn new(options: GpuOptions) -> Result<Self, TensorError> {
-        let live = Live::open(&options)?;
-        let scheduler = Workers::start("trommel-gpu", NonZeroUsize::MIN, options.max_waiting);
+        let flights: Arc<Flights> = Arc::default();
+        let live = Live::open(&options, &flights)?;
+        let style = style(&options, live.summary.kind);
+        let (gate, idle) = (flights.clone(), flights.clone());
+        let scheduler = Threads::start(
+            "gpu",
+            style,
+            move || gate.wait_for_a_place(),
+            Some(Box::new(move || idle.is_idle())),
+        );
         let scheduler =
             scheduler.map_err(|error| internal(format!("cannot start a thread: {error}")))?;
         let shared = Shared {
             scheduler,
             cpu: CpuDevice::new(&options.cpu)?,
-            gpu: Recovery::new(live),
+            gpu: Recovery::new(live, flights),
             told_of_images: Once::new(),
             options,
         };
@@ -138,14 +159,14 @@ impl GpuDevice {
         plan.err().map(|why| why.to_string())
     }
 
-    fn place(&self, digest: Digest) -> Arc<Place> {
+    fn place(&self, key: (Digest, bool)) -> Arc<Place> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever makes a session holds its place; the others are left by sessions that ended.
         sessions.retain(|_, place| {
             let is_used = Arc::strong_count(place) > 1;
             is_used || place.lock().is_ok_and(|session| session.strong_count() > 0)
         });
-        sessions.entry(digest).or_default().clone()
+        sessions.entry(key).or_default().clone()
     }
 
     /// Loses the GPU on purpose, as a driver would: for tests.
@@ -188,7 +209,7 @@ impl Device for GpuDevice {
 
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
         let digest = graph.digest();
-        let place = self.place(digest);
+        let place = self.place((digest, graph.rows_are_exact()));
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = place.upgrade() {
             return Ok(session);
@@ -208,6 +229,30 @@ impl Device for GpuDevice {
 
     fn prepare(&self, work: Preparation) -> BoxFuture<'static, Result<Tensor, TensorError>> {
         prepare::prepare(&self.shared, work)
+    }
+}
+
+fn style(options: &GpuOptions, kind: AdapterKind) -> Style {
+    let share = match kind {
+        AdapterKind::Software => SOFTWARE_SHARE,
+        _ => 1,
+    };
+    let batch_operations = options.max_batch_operations / share;
+    Style {
+        // A plan is made for each number of rows: there are to be few.
+        pads: true,
+        // What one row leaves idle of a GPU, others use.
+        must_gain: false,
+        n_threads: 1,
+        batch_operations: if options.batching {
+            batch_operations
+        } else {
+            0
+        },
+        batch_bytes: options.max_arena_bytes / 2,
+        trial_operations: batch_operations,
+        patience: options.patience,
+        max_waiting: options.max_waiting,
     }
 }
 

@@ -1,5 +1,5 @@
-//! A run's outputs on their way out of the arena: what is small is read back with the run,
-//! the rest stays on the GPU until somebody asks.
+//! Outputs on their way out of the arena, each caller's own rows: what is small is read back
+//! with the run, the rest stays on the GPU until somebody asks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use super::live::Live;
 use super::prepared::Prepared;
 use super::storage::{GpuStorage, tensor_bytes};
 use super::{Shared, internal};
+use crate::batch::Caller;
 use crate::plan::{Element, Place};
 use crate::{Account, Charge, Device as _, Dtype, Tensor, TensorError};
 
@@ -15,16 +16,17 @@ use crate::{Account, Charge, Device as _, Dtype, Tensor, TensorError};
 /// scores, and a second submission would cost more than the copy.
 const READ_AT_ONCE: u64 = 1 << 20;
 
-/// All outputs of a run, on their way.
+/// All outputs of a batch, on their way.
 pub(super) struct Staged {
     /// The faults' word, then what is small.
     pub(super) buffer: wgpu::Buffer,
     /// Bytes of it in use.
     pub(super) n_bytes: usize,
-    pub(super) outputs: Outputs,
+    /// Each caller with its own, but for those that were answered.
+    pub(super) callers: Vec<(Caller, Outputs)>,
 }
 
-/// Outputs of a run that is computed.
+/// One caller's outputs of a batch that is computed.
 pub(super) struct Outputs(Vec<Output>);
 
 struct Output {
@@ -43,31 +45,54 @@ enum To {
     Own(wgpu::Buffer),
 }
 
-/// Adds the copies out of the arena to `commands`. `None` when the GPU has no memory for
-/// them; `QuotaExceeded` when the account may not hold them.
+/// Which rows of a batch are a caller's; all of it where it runs alone.
+struct Share {
+    first: usize,
+    n_rows: usize,
+    of: usize,
+}
+
+/// Adds the copies out of the arena to `commands`, caller by caller. A caller whose account
+/// may not hold its outputs is answered so. `None` when the GPU has no memory for them, and
+/// then nobody is gone from `callers` but who was answered.
 pub(super) fn stage(
     live: &Live,
     prepared: &Prepared,
     commands: &mut wgpu::CommandEncoder,
-    account: &Account,
-    outputs: &[usize],
+    callers: &mut Vec<Caller>,
+    n_rows: Option<usize>,
 ) -> Result<Option<Staged>, TensorError> {
     // The first word is the faults'; the rest keeps what follows aligned.
     let mut n_bytes = 16;
-    let mut staged = Vec::with_capacity(outputs.len());
-    for &index in outputs {
-        match output(live, prepared, account, index, &mut n_bytes)? {
-            Some(output) => staged.push(output),
-            None => return Ok(None),
+    let mut staged = Vec::with_capacity(callers.len());
+    let mut first = 0;
+    for caller in std::mem::take(callers) {
+        let share = Share {
+            first,
+            n_rows: caller.n_rows,
+            of: n_rows.unwrap_or(caller.n_rows),
+        };
+        first += caller.n_rows;
+        match outputs(live, prepared, &caller, &share, &mut n_bytes) {
+            Ok(Some(outputs)) => staged.push((caller, outputs)),
+            Ok(None) => {
+                callers.extend(staged.into_iter().map(|(caller, _)| caller));
+                callers.push(caller);
+                return Ok(None);
+            }
+            Err(error @ TensorError::QuotaExceeded { .. }) => caller.give(Err(error)),
+            Err(error) => return Err(error),
         }
     }
     let Some(buffer) = live.memory.staging(n_bytes as u64) else {
+        callers.extend(staged.into_iter().map(|(caller, _)| caller));
         return Ok(None);
     };
     if let Some(faults) = &prepared.faults {
         commands.copy_buffer_to_buffer(faults, 0, &buffer, 0, 4);
     }
-    for output in staged.iter().filter(|output| output.n_elements > 0) {
+    let outputs = staged.iter().flat_map(|(_, outputs)| &outputs.0);
+    for output in outputs.filter(|output| output.n_elements > 0) {
         let (to, begin) = match &output.to {
             To::Staging(range) => (&buffer, range.start as u64),
             To::Own(own) => (own, 0),
@@ -78,14 +103,32 @@ pub(super) fn stage(
     Ok(Some(Staged {
         buffer,
         n_bytes,
-        outputs: Outputs(staged),
+        callers: staged,
     }))
+}
+
+fn outputs(
+    live: &Live,
+    prepared: &Prepared,
+    caller: &Caller,
+    share: &Share,
+    n_staged: &mut usize,
+) -> Result<Option<Outputs>, TensorError> {
+    let mut outputs = Vec::with_capacity(caller.binding.outputs.len());
+    for &index in &caller.binding.outputs {
+        match output(live, prepared, &caller.account, share, index, n_staged)? {
+            Some(output) => outputs.push(output),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Outputs(outputs)))
 }
 
 fn output(
     live: &Live,
     prepared: &Prepared,
     account: &Account,
+    share: &Share,
     index: usize,
     n_staged: &mut usize,
 ) -> Result<Option<Output>, TensorError> {
@@ -100,8 +143,16 @@ fn output(
         Element::I64 => Dtype::I64,
         Element::Bool => Dtype::Bool,
     };
-    let charge = account.charge((value.n_elements * dtype.n_bytes()) as u64, 1)?;
-    let n_bytes = value.n_elements as u64 * value.element.n_bytes();
+    let (mut shape, mut from, mut n_elements) = (port.shape.clone(), from, value.n_elements);
+    if share.n_rows != share.of {
+        // Rows lie one after another: a batch has them first.
+        let of_a_row = value.n_elements / share.of;
+        n_elements = of_a_row * share.n_rows;
+        from += (of_a_row * share.first) as u64 * value.element.n_bytes();
+        shape[0] = share.n_rows;
+    }
+    let charge = account.charge((n_elements * dtype.n_bytes()) as u64, 1)?;
+    let n_bytes = n_elements as u64 * value.element.n_bytes();
     let to = if n_bytes <= READ_AT_ONCE {
         let begin = *n_staged;
         *n_staged += n_bytes as usize;
@@ -115,9 +166,9 @@ fn output(
     };
     Ok(Some(Output {
         dtype,
-        shape: port.shape.clone(),
+        shape,
         element: value.element,
-        n_elements: value.n_elements,
+        n_elements,
         charge,
         from,
         to,
@@ -125,7 +176,7 @@ fn output(
 }
 
 impl Outputs {
-    /// Tensors of a run that is done; `staged`: what the staging buffer held.
+    /// Tensors of a batch that is done; `staged`: what the staging buffer held.
     pub(super) fn tensors(
         self,
         live: &Arc<Live>,

@@ -14,8 +14,9 @@ use super::prepared::{Prepared, Refusal};
 use crate::Graph;
 use crate::plan::Plan;
 
-/// Plans that a session keeps ready; the one used longest ago makes room.
-const MAX_PLANS: usize = 16;
+/// Plans that a session keeps ready; the one used longest ago makes room. Five lengths of
+/// texts, each in every size of a batch, and some more.
+const MAX_PLANS: usize = 48;
 
 /// Sizes remembered as refused; the first remembered makes room.
 const MAX_REFUSED: usize = 64;

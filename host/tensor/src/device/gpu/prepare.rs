@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::oneshot;
 
-use super::live::{Ending, Live};
+use super::live::{Ending, Flight, Live};
 use super::pipelines::Pipeline;
 use super::prepared::{MAX_GROUPS, MAX_LAUNCHES};
 use super::storage::GpuStorage;
@@ -17,9 +17,7 @@ use super::{Shared, lost};
 use crate::device::cpu::{check_deadline, now};
 use crate::kernels::preprocess::{COLUMNS, ImageProgram, LAUNCH_BYTES, ROWS, Room};
 use crate::plan::Element;
-use crate::{
-    Charge, Device as _, Dtype, Pixels, Preparation, Preprocess, QueueFull, Tensor, TensorError,
-};
+use crate::{Charge, Device as _, Dtype, Pixels, Preparation, Preprocess, Tensor, TensorError};
 
 /// Which storage of both kernels they only read: not the first, which they make.
 const IS_READ_ONLY: [bool; 3] = [false, true, true];
@@ -60,7 +58,7 @@ pub(super) fn prepare(
             Ok(()) => begin(&owner, &pixels, &preprocess, charge, answer),
             Err(error) => tell(answer, charge, Err(error)),
         };
-        shared.scheduler.submit(job).map_err(overloaded)
+        shared.scheduler.submit(job)
     });
     let queued = match queued {
         Ok(queued) => queued,
@@ -80,13 +78,6 @@ pub(super) fn prepare(
         }
     }
     .boxed()
-}
-
-fn overloaded(QueueFull { n_waiting }: QueueFull) -> TensorError {
-    TensorError::Overloaded {
-        device: "gpu".to_owned(),
-        n_waiting,
-    }
 }
 
 /// Answers without a tensor, once its charge is given back: the caller may charge again.
@@ -140,7 +131,7 @@ fn submit(
     answer: Answer,
 ) {
     let owner = live.clone();
-    let done = move |ending: Ending| {
+    let done = move |ending: Ending, _flight: Flight| {
         if ending != Ending::Done {
             return tell(answer, charge, Err(lost()));
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::GpuOptions;
-use super::live::Live;
+use super::live::{Flights, Live};
 
 /// Between the first attempt to open a GPU that did no work since it was opened last, and
 /// the next; twice as long after each.
@@ -15,7 +15,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(64);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Recovery(Mutex<State>);
+pub(super) struct Recovery {
+    state: Mutex<State>,
+    /// Of whichever adapter is open.
+    flights: Arc<Flights>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -24,11 +28,14 @@ struct State {
 }
 
 impl Recovery {
-    pub(super) fn new(live: Live) -> Self {
-        Self(Mutex::new(State {
-            live: Some(Arc::new(live)),
-            backoff: Backoff::default(),
-        }))
+    pub(super) fn new(live: Live, flights: Arc<Flights>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                live: Some(Arc::new(live)),
+                backoff: Backoff::default(),
+            }),
+            flights,
+        }
     }
 
     /// What is open, lost or not; none while the GPU is away.
@@ -54,7 +61,7 @@ impl Recovery {
         }
         let is_first = state.backoff.n_in_vain == 0;
         state.backoff.tried(now);
-        match Live::open(options) {
+        match Live::open(options, &self.flights) {
             Ok(live) => {
                 tracing::warn!(adapter = %live.summary.name, "the GPU was lost and is open again");
                 state.live = Some(Arc::new(live));
@@ -77,7 +84,7 @@ impl Recovery {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,32 +2,44 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use tokio::sync::oneshot;
 
-use super::live::{Ending, Live};
+use super::live::{Ending, Flight, Live};
 use super::outputs::{Staged, stage};
 use super::plans::{Plans, Sizes};
 use super::prepared::Prepared;
 use super::storage::{GpuStorage, device_bytes, read_mapped};
 use super::{Shared, internal, lost};
-use crate::device::cpu::{CpuStorage, check_deadline, now};
-use crate::graph::{Binding, panic_message};
+use crate::batch::cut::Wanted;
+use crate::batch::ladder::size_for;
+use crate::batch::lane::Lane;
+use crate::batch::{BatchCounts, Caller, Counts, Lanes, Runner};
+use crate::device::cpu::{CpuStorage, now};
+use crate::graph::panic_message;
 use crate::plan::Place;
-use crate::{Account, Charge, Dimension, Graph, Run, Session, Tensor, TensorError};
+use crate::{Dimension, Graph, Run, Session, Tensor, TensorError};
 
 /// See [`crate::device`].
+#[derive(Debug)]
 pub(super) struct GpuSession {
-    graph: Arc<Graph>,
-    shared: Arc<Shared>,
+    core: Arc<Core>,
+    lanes: Lanes,
     /// Answers what the GPU cannot.
     cpu: Arc<dyn Session>,
     covered: bool,
-    plans: Arc<Plans>,
 }
 
-impl std::fmt::Debug for GpuSession {
+/// What computes.
+pub(super) struct Core {
+    graph: Arc<Graph>,
+    shared: Arc<Shared>,
+    plans: Plans,
+    counts: Counts,
+}
+
+impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "GpuSession({})", self.graph.digest())
     }
@@ -40,13 +52,24 @@ impl GpuSession {
         cpu: Arc<dyn Session>,
         covered: bool,
     ) -> Self {
-        Self {
+        let pads = shared.scheduler.style().pads;
+        let core = Arc::new(Core {
             graph,
             shared,
+            plans: Plans::default(),
+            counts: Counts::default(),
+        });
+        Self {
+            lanes: Lanes::new(core.clone(), pads),
+            core,
             cpu,
             covered,
-            plans: Arc::default(),
         }
+    }
+
+    /// Whether no run of it goes to the GPU.
+    fn is_the_cpus(&self) -> bool {
+        !self.covered || self.core.plans.has_given_up()
     }
 }
 
@@ -54,7 +77,7 @@ impl GpuSession {
     /// Makes the plan of a graph whose sizes are all fixed, and waits for that.
     pub(super) fn make_ready(&self) {
         let mut sizes: Sizes = Vec::new();
-        for port in self.graph.inputs() {
+        for port in self.core.graph.inputs() {
             let mut shape = Vec::with_capacity(port.shape.len());
             for dimension in &port.shape {
                 match dimension {
@@ -67,14 +90,16 @@ impl GpuSession {
         if !self.covered {
             return;
         }
-        let (graph, shared, plans) = (self.graph.clone(), self.shared.clone(), self.plans.clone());
+        let core = self.core.clone();
         let (ended, end) = mpsc::sync_channel::<()>(0);
-        let queued = self.shared.scheduler.submit(move || {
-            let (now, options) = (now(), &shared.options);
-            let made = contained(&plans, &graph, || {
+        let queued = self.core.shared.scheduler.submit(move || {
+            let now = now();
+            let made = core.contained(|| {
+                let (graph, options) = (&core.graph, &core.shared.options);
                 let symbols = graph.sizes_of(1);
-                let live = shared.live(now);
-                Ok(live.and_then(|live| plans.get(&graph, options, &live, &symbols, sizes, now)))
+                let live = core.shared.live(now);
+                let plans = &core.plans;
+                Ok(live.and_then(|live| plans.get(graph, options, &live, &symbols, sizes, now)))
             });
             // What went wrong is told, and no run has asked yet.
             drop((made, ended));
@@ -89,63 +114,54 @@ impl GpuSession {
 
 impl Session for GpuSession {
     fn graph(&self) -> &Arc<Graph> {
-        &self.graph
+        &self.core.graph
     }
 
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
-        if !self.covered || self.plans.has_given_up() {
-            return on_cpu(self.cpu.clone(), self.shared.clone(), run);
+        let (cpu, shared) = (self.cpu.clone(), self.core.shared.clone());
+        if self.is_the_cpus() {
+            return on_cpu(cpu, shared, run);
         }
-        // Names and shapes are checked before anything waits.
-        let binding = match self.graph.bind(run.inputs.clone(), &run.outputs) {
-            Ok(binding) => binding,
+        let again = Run {
+            inputs: run.inputs.clone(),
+            outputs: run.outputs.clone(),
+            deadline: run.deadline,
+            account: run.account.clone(),
+        };
+        let answered = match shared.scheduler.run(&self.lanes, run) {
+            Ok(answered) => answered,
             Err(error) => return ready(Err(error)).boxed(),
         };
-        let (graph, shared, plans) = (self.graph.clone(), self.shared.clone(), self.plans.clone());
-        let (account, deadline) = (run.account.clone(), run.deadline);
-        let (answer, answered) = oneshot::channel();
-        let owner = shared.clone();
-        let job = move || {
-            let begun = check_deadline(deadline).and_then(|()| {
-                contained(&plans, &graph, || {
-                    begin(&graph, &owner, &plans, &binding, &account)
-                })
-            });
-            match begun {
-                Ok(Some(begun)) => begun.submit(graph, owner, plans, answer),
-                // The CPU takes it.
-                Ok(None) => drop(answer.send(Ok(None))),
-                Err(error) => drop(answer.send(Err(error))),
-            }
-        };
-        let queued = match self.shared.scheduler.submit(job) {
-            Ok(queued) => queued,
-            Err(full) => {
-                return ready(Err(TensorError::Overloaded {
-                    device: "gpu".to_owned(),
-                    n_waiting: full.n_waiting,
-                }))
-                .boxed();
-            }
-        };
-        let cpu = self.cpu.clone();
         async move {
             // Dropped with the future, so that a run given up is not begun.
-            let queued = queued;
-            let answered = answered.await;
-            drop(queued);
-            match answered {
+            match answered.await {
                 Ok(Ok(Some(tensors))) => Ok(tensors),
-                Ok(Ok(None)) => on_cpu(cpu, shared, run).await,
+                Ok(Ok(None)) => on_cpu(cpu, shared, again).await,
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(lost()),
             }
         }
         .boxed()
     }
-}
 
-type Answer = oneshot::Sender<Result<Option<Vec<Tensor>>, TensorError>>;
+    fn settle(&self) -> Option<Result<usize, String>> {
+        match self.is_the_cpus() {
+            true => self.cpu.settle(),
+            false => {
+                let threads = &self.core.shared.scheduler;
+                let usual = threads.usual(&self.lanes)?;
+                Some(threads.settle(&usual))
+            }
+        }
+    }
+
+    fn counts(&self) -> BatchCounts {
+        match self.is_the_cpus() {
+            true => self.cpu.counts(),
+            false => self.core.counts.read(),
+        }
+    }
+}
 
 /// On the CPU, with whatever lies on the GPU brought over.
 fn on_cpu(
@@ -166,84 +182,155 @@ fn on_cpu(
     .boxed()
 }
 
-/// Does `work` on the scheduler's thread, which is everybody's: a plan that makes us panic
-/// sends its model to the CPU, and the thread goes on.
-fn contained<T>(
-    plans: &Plans,
-    graph: &Graph,
-    work: impl FnOnce() -> Result<Option<T>, TensorError>,
-) -> Result<Option<T>, TensorError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let why = panic_message(panic.as_ref());
-        plans.give_up(
-            graph,
-            &format!("making it ready for the GPU gave up: {why}"),
-        );
-        Ok(None)
-    })
+impl Runner for Core {
+    fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn execute(self: Arc<Self>, lane: &Arc<Lane>, callers: Vec<Caller>) {
+        let (start, mut callers) = (now(), callers);
+        let begun = self.contained(|| self.begin(&mut callers));
+        match begun {
+            Ok(Some(begun)) => begun.submit(self, lane.clone(), start),
+            // Alone, each may find a place.
+            Ok(None) if callers.len() > 1 => {
+                for caller in callers {
+                    self.clone().execute(lane, vec![caller]);
+                }
+            }
+            // The CPU takes it.
+            Ok(None) => callers.into_iter().for_each(|caller| caller.give(Ok(None))),
+            Err(error) => {
+                let failed = || Err(error.clone());
+                callers.into_iter().for_each(|caller| caller.give(failed()));
+            }
+        }
+    }
 }
 
-/// A run that is encoded.
+impl Core {
+    /// Does `work` on the scheduler's thread, which is everybody's: a plan that makes us
+    /// panic sends its model to the CPU, and the thread goes on.
+    fn contained<T>(
+        &self,
+        work: impl FnOnce() -> Result<Option<T>, TensorError>,
+    ) -> Result<Option<T>, TensorError> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let why = panic_message(panic.as_ref());
+            let why = format!("making it ready for the GPU gave up: {why}");
+            self.plans.give_up(&self.graph, &why);
+            Ok(None)
+        })
+    }
+
+    /// Finds or makes the plan and encodes a batch. `None` when the GPU does not take it,
+    /// and an error that is everybody's; then those who are left in `callers` are to be
+    /// answered.
+    fn begin(&self, callers: &mut Vec<Caller>) -> Result<Option<Begun>, TensorError> {
+        let now = now();
+        let Some(live) = self.shared.live(now) else {
+            return Ok(None);
+        };
+        let Some(first) = callers.first() else {
+            return Ok(None);
+        };
+        // Alone, a run has the rows that it came with.
+        let n_rows = callers.iter().map(|caller| caller.n_rows).sum();
+        let n_rows = (callers.len() > 1).then(|| size_for(n_rows));
+        let (symbols, sizes): (_, Sizes) = match n_rows {
+            Some(n_rows) => {
+                let sized = self.graph.with_rows(&first.binding, n_rows);
+                (sized.sizes, sized.shapes)
+            }
+            None => {
+                let shapes = first.binding.inputs.iter();
+                let shapes = shapes.map(|tensor| tensor.shape().to_vec());
+                (first.binding.sizes().clone(), shapes.collect())
+            }
+        };
+        let options = &self.shared.options;
+        let prepared = self
+            .plans
+            .get(&self.graph, options, &live, &symbols, sizes, now);
+        let Some(prepared) = prepared else {
+            return Ok(None);
+        };
+        let mut commands = live
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for index in 0..prepared.plan.inputs.len() {
+            write_input(&live, &prepared, &mut commands, index, callers)?;
+        }
+        prepared.encode(&mut commands);
+        let staged = stage(&live, &prepared, &mut commands, callers, n_rows)?;
+        Ok(staged.map(|staged| Begun {
+            live,
+            prepared,
+            commands,
+            staged,
+        }))
+    }
+
+    /// Runs each of a batch by itself, once the scheduler is free: one of them is at fault,
+    /// and nobody says which.
+    fn again(self: Arc<Self>, lane: Arc<Lane>, callers: Vec<Caller>) {
+        let shared = self.shared.clone();
+        shared.scheduler.submit_again(move || {
+            for caller in callers.into_iter().filter(Wanted::is_wanted) {
+                self.clone().execute(&lane, vec![caller]);
+            }
+        });
+    }
+}
+
+/// A batch that is encoded.
 struct Begun {
     live: Arc<Live>,
     prepared: Arc<Prepared>,
     commands: wgpu::CommandEncoder,
     staged: Staged,
-    working: Charge,
 }
 
-/// Finds or makes the plan and encodes the run. `None` when the CPU is to take it.
-fn begin(
-    graph: &Graph,
-    shared: &Shared,
-    plans: &Plans,
-    binding: &Binding,
-    account: &Account,
-) -> Result<Option<Begun>, TensorError> {
-    let now = now();
-    let Some(live) = shared.live(now) else {
-        return Ok(None);
-    };
-    let sizes = binding.inputs.iter().map(|tensor| tensor.shape().to_vec());
-    let (symbols, sizes): (_, Sizes) = (binding.sizes(), sizes.collect());
-    let Some(prepared) = plans.get(graph, &shared.options, &live, symbols, sizes, now) else {
-        return Ok(None);
-    };
-    let working = account.charge(prepared.plan.arena_bytes, 0)?;
-    let mut commands = live
-        .device
-        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    write_inputs(&live, &prepared, &mut commands, &binding.inputs)?;
-    prepared.encode(&mut commands);
-    let staged = stage(&live, &prepared, &mut commands, account, &binding.outputs)?;
-    Ok(staged.map(|staged| Begun {
-        live,
-        prepared,
-        commands,
-        staged,
-        working,
-    }))
-}
-
-/// Brings the inputs into the arena.
-fn write_inputs(
+/// Brings one input of all callers into the arena, one after another. Rows that nobody asked
+/// for are copies of the last caller's first: what it can be computed on, they can.
+fn write_input(
     live: &Arc<Live>,
     prepared: &Prepared,
     commands: &mut wgpu::CommandEncoder,
-    inputs: &[Tensor],
+    index: usize,
+    callers: &[Caller],
 ) -> Result<(), TensorError> {
-    for (port, tensor) in prepared.plan.inputs.iter().zip(inputs) {
-        let value = prepared.plan.value(port.value);
-        let Place::Arena(offset) = value.place else {
-            return Err(internal("an input has no place"));
-        };
-        if value.n_elements == 0 {
-            continue;
+    let value = prepared.plan.value(prepared.plan.inputs[index].value);
+    let Place::Arena(offset) = value.place else {
+        return Err(internal("an input has no place"));
+    };
+    let n_all = value.n_elements as u64 * value.element.n_bytes();
+    if n_all == 0 {
+        return Ok(());
+    }
+    // What lies in this process goes up in one piece where nothing else is between.
+    let (mut at, mut pending, mut pending_at) = (0, Vec::new(), 0);
+    let flush = |pending: &mut Vec<u8>, at: u64| {
+        if !pending.is_empty() {
+            live.queue
+                .write_buffer(&prepared.arena, offset + at, pending);
+            pending.clear();
         }
+    };
+    let mut put = |tensor: &Tensor, n_rows: Option<usize>| -> Result<(), TensorError> {
         if let Some(bytes) = CpuStorage::bytes(tensor.storage()) {
             let bytes = device_bytes(value.element, bytes);
-            live.queue.write_buffer(&prepared.arena, offset, &bytes);
-            continue;
+            let n_bytes = share(bytes.len(), n_rows, tensor);
+            if pending.is_empty() {
+                pending_at = at;
+            }
+            pending.extend_from_slice(&bytes[..n_bytes]);
+            at += n_bytes as u64;
+            return Ok(());
         }
         let Some(stored) = GpuStorage::of(tensor.storage()) else {
             return Err(internal("a tensor of another device was given"));
@@ -251,47 +338,83 @@ fn write_inputs(
         if !Arc::ptr_eq(&stored.live, live) {
             return Err(lost());
         }
-        let size = stored.size();
-        commands.copy_buffer_to_buffer(&stored.buffer, 0, &prepared.arena, offset, size);
+        flush(&mut pending, pending_at);
+        let size = share(stored.size() as usize, n_rows, tensor) as u64;
+        let arena = &prepared.arena;
+        commands.copy_buffer_to_buffer(&stored.buffer, 0, arena, offset + at, size);
+        at += size;
+        Ok(())
+    };
+    for caller in callers {
+        put(&caller.binding.inputs[index], None)?;
     }
+    let n_rows: usize = callers.iter().map(|caller| caller.n_rows).sum();
+    if callers.len() > 1
+        && let Some(last) = callers.last()
+    {
+        for _ in n_rows..size_for(n_rows) {
+            put(&last.binding.inputs[index], Some(1))?;
+        }
+    }
+    flush(&mut pending, pending_at);
+    debug_assert_eq!(at, n_all, "the plan is for so many rows");
     Ok(())
 }
 
+/// Of `n_bytes` of a tensor, those of its first `n_rows`.
+fn share(n_bytes: usize, n_rows: Option<usize>, tensor: &Tensor) -> usize {
+    match (n_rows, tensor.shape().first()) {
+        (Some(n_rows), Some(&of)) if of > 0 => n_bytes / of * n_rows,
+        _ => n_bytes,
+    }
+}
+
 impl Begun {
-    fn submit(self, graph: Arc<Graph>, shared: Arc<Shared>, plans: Arc<Plans>, answer: Answer) {
+    fn submit(self, core: Arc<Core>, lane: Arc<Lane>, start: Instant) {
         let Self {
             live,
             prepared,
             commands,
             staged,
-            working,
         } = self;
-        let (staging, n_bytes, outputs) = (staged.buffer, staged.n_bytes, staged.outputs);
+        let (staging, n_bytes, callers) = (staged.buffer, staged.n_bytes, staged.callers);
         let commands = commands.finish();
         commands.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..n_bytes as u64, |_| {});
         let tells_faults = prepared.faults.is_some();
         let owner = live.clone();
-        let done = move |ending: Ending| {
-            plans.ended(&graph, ending);
-            // What the run held meanwhile is given back before its caller goes on.
-            drop((working, prepared));
+        let done = move |ending: Ending, flight: Flight| {
+            core.plans.ended(&core.graph, ending);
+            let end = now();
+            lane.ended(callers.len(), end.saturating_duration_since(start), end);
+            // The GPU is free for the next while these are answered.
+            drop((prepared, flight));
             let is_done = ending == Ending::Done;
             let bytes = is_done.then(|| read_mapped(&staging, n_bytes)).flatten();
             staging.unmap();
-            let answered = match bytes {
-                None => Err(lost()),
-                Some(bytes) if tells_faults && bytes[..4] != [0; 4] => {
-                    Err(TensorError::RunFailed {
-                        what: "an index is outside the table it points into".to_owned(),
-                    })
-                }
-                Some(bytes) => outputs.tensors(&owner, &shared, &bytes),
-            };
             if is_done {
                 owner.memory.give_back(staging);
             }
-            // Whoever asked may have gone.
-            drop(answer.send(answered.map(Some)));
+            let has_fault = |bytes: &[u8]| tells_faults && bytes[..4] != [0; 4];
+            match bytes {
+                Some(bytes) if has_fault(&bytes) && callers.len() > 1 => {
+                    let callers = callers.into_iter().map(|(caller, _)| caller);
+                    core.again(lane, callers.collect());
+                }
+                Some(bytes) => {
+                    let has_fault = has_fault(&bytes);
+                    for (caller, outputs) in callers {
+                        caller.give(match has_fault {
+                            true => Err(TensorError::RunFailed {
+                                what: "an index is outside the table it points into".to_owned(),
+                            }),
+                            false => outputs.tensors(&owner, &core.shared, &bytes).map(Some),
+                        });
+                    }
+                }
+                None => callers
+                    .into_iter()
+                    .for_each(|(caller, _)| caller.give(Err(lost()))),
+            }
         };
         live.submit(commands, Box::new(done));
     }

@@ -1,6 +1,7 @@
 //! Elements that stayed on the GPU.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
@@ -60,7 +61,7 @@ impl Storage for GpuStorage {
                 commands.map_buffer_on_submit(&mapped, wgpu::MapMode::Read, 0..size as u64, |_| {});
                 live.submit(
                     commands,
-                    Box::new(move |ending| {
+                    Box::new(move |ending, _flight| {
                         let is_done = ending == Ending::Done;
                         let bytes = is_done.then(|| read_mapped(&staging, size)).flatten();
                         staging.unmap();
@@ -98,12 +99,12 @@ pub(super) fn tensor_bytes(element: Element, bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// What the GPU keeps of a tensor's bytes.
-pub(super) fn device_bytes(element: Element, bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn device_bytes(element: Element, bytes: &[u8]) -> Cow<'_, [u8]> {
     match element {
-        Element::Bool => bytes
-            .into_iter()
-            .flat_map(|byte| u32::from(byte).to_le_bytes())
-            .collect(),
-        _ => bytes,
+        Element::Bool => {
+            let words = bytes.iter().flat_map(|byte| u32::from(*byte).to_le_bytes());
+            Cow::Owned(words.collect())
+        }
+        _ => Cow::Borrowed(bytes),
     }
 }

@@ -1,0 +1,141 @@
+//! A device's threads and what waits for them: the one part of batching that waits and
+//! sends.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::lane::Lane;
+use super::queues::Queues;
+use super::{Answered, Lanes, Style, settle};
+use crate::device::cpu::now;
+use crate::workers::{Crew, QueueFull, duty, task};
+use crate::{Run, TensorError};
+
+/// Sizes that are tried for a model with other open dimensions than its rows, of each such
+/// dimension: the least to which callers pad.
+const USUAL_SIZE: i64 = 16;
+
+/// See the module.
+pub(crate) struct Threads {
+    crew: Crew<Queues>,
+    style: Style,
+    device: &'static str,
+}
+
+impl Threads {
+    /// Starts the threads of `device`, called `trommel-DEVICE-0` and so on. Each passes
+    /// `gate` before it looks for work; `is_idle` says whether the device does nothing, where
+    /// more than a free thread is asked for. Fails when the system gives no thread.
+    pub(crate) fn start(
+        device: &'static str,
+        style: Style,
+        gate: impl Fn() + Send + Sync + 'static,
+        is_idle: Option<Box<dyn Fn() -> bool + Send>>,
+    ) -> io::Result<Self> {
+        let n_threads = NonZeroUsize::new(style.n_threads).unwrap_or(NonZeroUsize::MIN);
+        let queues = Queues::new(style.clone(), is_idle);
+        Ok(Self {
+            crew: Crew::start(&format!("trommel-{device}"), n_threads, queues, gate)?,
+            style,
+            device,
+        })
+    }
+
+    /// How these threads batch.
+    pub(crate) fn style(&self) -> &Style {
+        &self.style
+    }
+
+    /// Checks a run, charges it and lets it wait; its answer comes through the receiver,
+    /// and dropping that gives it up. The receiver fails when the device has gone.
+    pub(crate) fn run(
+        &self,
+        lanes: &Lanes,
+        run: Run,
+    ) -> Result<oneshot::Receiver<Answered>, TensorError> {
+        let (asker, answered) = oneshot::channel();
+        let now = now();
+        let (lane, waiting) = lanes.admit(run, asker, now)?;
+        let pushed = self.crew.feed(|queues| queues.push_run(&lane, waiting));
+        match pushed {
+            Some(Ok(swept)) => {
+                for waiting in swept {
+                    let late = waiting.deadline.map(|at| now.saturating_duration_since(at));
+                    let late = late.unwrap_or_default();
+                    waiting
+                        .caller
+                        .answer
+                        .give(Err(TensorError::Expired { late }));
+                }
+                Ok(answered)
+            }
+            Some(Err(full)) => Err(self.overloaded(full)),
+            None => Err(self.lost()),
+        }
+    }
+
+    /// Queues work that is no run; as [`crate::Workers::submit`].
+    pub(crate) fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, TensorError> {
+        let (job, answered) = task(work);
+        match self.crew.feed(|queues| queues.push_other(job)) {
+            Some(Ok(())) => Ok(answered),
+            Some(Err(full)) => Err(self.overloaded(full)),
+            None => Err(self.lost()),
+        }
+    }
+
+    /// Queues work that had been admitted before and is to be done once more.
+    pub(crate) fn submit_again(&self, work: impl FnOnce() + Send + 'static) {
+        let job = duty(work);
+        self.crew.feed(|queues| queues.push_again(job));
+    }
+
+    /// The lane of most runs of a session; none where no runs are joined.
+    pub(crate) fn usual(&self, lanes: &Lanes) -> Option<Arc<Lane>> {
+        lanes.usual(USUAL_SIZE)
+    }
+
+    /// Finds out how many rows of a lane run together. Blocking.
+    pub(crate) fn settle(&self, lane: &Arc<Lane>) -> Result<usize, String> {
+        settle(lane, &self.style, |work| {
+            let job = duty(work);
+            let queued = self.crew.feed(|queues| queues.push_other(job));
+            matches!(queued, Some(Ok(())))
+        });
+        lane.found()
+    }
+
+    /// Ends the threads and waits for what they do. Not from one of them.
+    pub(crate) fn join(&self) {
+        self.crew.join();
+    }
+
+    fn overloaded(&self, QueueFull { n_waiting }: QueueFull) -> TensorError {
+        TensorError::Overloaded {
+            device: self.device.to_owned(),
+            n_waiting,
+        }
+    }
+
+    fn lost(&self) -> TensorError {
+        TensorError::DeviceLost {
+            device: self.device.to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads")
+            .field("device", &self.device)
+            .field("style", &self.style)
+            .finish_non_exhaustive()
+    }
+}

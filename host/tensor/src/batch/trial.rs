@@ -1,0 +1,215 @@
+//! Finds out whether rows score the same together as alone, before a caller's rows are
+//! joined: drawn rows go the way that every caller's go, and their answers are compared.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use super::ladder::Finding;
+use super::lane::Lane;
+use super::{Answer, Answered, Caller, Style, draw};
+use crate::device::cpu::{CpuStorage, now};
+use crate::{Account, Dtype, Tensor, TensorError};
+
+/// Rows that are run alone too: the first and the last of the batch, so many of each. Where
+/// a row stands is what an answer could depend on.
+const N_AT_AN_END: usize = 4;
+
+/// How often each is timed; the least counts, since a busy machine only adds to it.
+const N_TIMED: usize = 3;
+
+/// What a batch may take of its rows' time alone to be worth it.
+const WORTH_IT: f64 = 0.95;
+
+/// How far apart close rows may be, of the larger of 1 and the number itself.
+const CLOSE: f64 = 1e-5;
+
+/// An answer of a trial.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    row: usize,
+    is_alone: bool,
+}
+
+/// Rows on their way, and what came of them.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    lane: Arc<Lane>,
+    size: usize,
+    answers: Mutex<Answers>,
+    /// Dropped with the trial, for whoever waits for its end.
+    _ended: Option<mpsc::SyncSender<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Answers {
+    together: Vec<(usize, Answered)>,
+    alone: Vec<(usize, Answered)>,
+    /// Whether the batch is not worth it, where that was timed.
+    is_slow: bool,
+    /// Whether there is nothing to try it with.
+    is_undrawn: bool,
+}
+
+/// Tries a batch of `size` rows of `lane`; what it finds, the lane learns when the last
+/// answer is there. On a device's thread.
+pub(super) fn run(
+    lane: &Arc<Lane>,
+    style: &Style,
+    size: usize,
+    ended: Option<mpsc::SyncSender<()>>,
+) {
+    let trial = Arc::new(Trial {
+        lane: lane.clone(),
+        size,
+        answers: Mutex::default(),
+        _ended: ended,
+    });
+    let Some(row) = &lane.row else { return };
+    let account = Account::new("a trial", u64::MAX, u64::MAX);
+    let range = lane.range();
+    let caller = |index: usize, answer: Answer| {
+        let binding = draw::row(lane.runner.graph(), &row.shapes, index, range, &account)?;
+        Some(Caller {
+            binding,
+            n_rows: 1,
+            account: account.clone(),
+            working: account.charge(0, 0).ok()?,
+            answer,
+        })
+    };
+    let to = |row: usize, is_alone: bool| Answer::Trial(trial.clone(), Place { row, is_alone });
+    let execute = |callers: Vec<Caller>| lane.runner.clone().execute(lane, callers);
+    let together: Option<Vec<Caller>> = (0..size).map(|row| caller(row, to(row, false))).collect();
+    let alone: Option<Vec<Caller>> = sampled(size)
+        .map(|row| caller(row, to(row, true)))
+        .collect();
+    let (Some(together), Some(alone)) = (together, alone) else {
+        trial.lock().is_undrawn = true;
+        return;
+    };
+    execute(together);
+    for one in alone {
+        execute(vec![one]);
+    }
+    if style.must_gain {
+        let nobody = |row| caller(row, Answer::Nobody);
+        let time = |rows: Vec<usize>| {
+            let callers: Option<Vec<Caller>> = rows.into_iter().map(nobody).collect();
+            let start = now();
+            execute(callers.unwrap_or_default());
+            start.elapsed()
+        };
+        let mut least = [Duration::MAX; 2];
+        for _ in 0..N_TIMED {
+            least[0] = least[0].min(time((0..size).collect()));
+            for row in sampled(size) {
+                least[1] = least[1].min(time(vec![row]));
+            }
+        }
+        let [together, alone] = least.map(|time| time.as_secs_f64());
+        trial.lock().is_slow = together > WORTH_IT * alone * size as f64;
+    }
+}
+
+/// The rows that are run alone too.
+fn sampled(size: usize) -> impl Iterator<Item = usize> {
+    (0..size).filter(move |row| *row < N_AT_AN_END || *row + N_AT_AN_END >= size)
+}
+
+impl Trial {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one answer.
+    pub(super) fn take(&self, place: Place, answered: Answered) {
+        let mut answers = self.lock();
+        match place.is_alone {
+            true => answers.alone.push((place.row, answered)),
+            false => answers.together.push((place.row, answered)),
+        }
+    }
+
+    fn finding(&self, answers: &Answers) -> Finding {
+        if answers.is_undrawn {
+            return Finding::Refused("no rows can be drawn for it".to_owned());
+        }
+        let is_exact = self.lane.runner.graph().rows_are_exact();
+        let n_sampled = sampled(self.size).count();
+        if answers.together.len() != self.size || answers.alone.len() != n_sampled {
+            return Finding::Unanswered;
+        }
+        for (row, alone) in &answers.alone {
+            let together = answers.together.iter().find(|(known, _)| known == row);
+            let pair = (alone, together.map(|(_, answered)| answered));
+            let (alone, together) = match pair {
+                (Ok(Some(alone)), Some(Ok(Some(together)))) => (alone, together),
+                (Err(TensorError::RunFailed { .. }), _)
+                | (_, Some(Err(TensorError::RunFailed { .. }))) => return Finding::Unfit,
+                _ => return Finding::Unanswered,
+            };
+            for (output, (alone, together)) in alone.iter().zip(together).enumerate() {
+                if let Err(why) = agree(alone, together, is_exact) {
+                    return Finding::Refused(format!(
+                        "output {output} of row {row} of {} {why}",
+                        self.size
+                    ));
+                }
+            }
+        }
+        match answers.is_slow {
+            true => Finding::Slow,
+            false => Finding::Good,
+        }
+    }
+}
+
+impl Drop for Trial {
+    /// With the last answer, or with the last caller that will not be answered.
+    fn drop(&mut self) {
+        let answers = std::mem::take(&mut *self.lock());
+        let finding = self.finding(&answers);
+        tracing::debug!(
+            model = %self.lane.runner.graph().digest(), size = self.size, ?finding,
+            "a batch was tried"
+        );
+        if let Some(why) = self.lane.learn(finding)
+            && self.lane.runner.counts().is_first_refusal()
+        {
+            tracing::warn!(
+                model = %self.lane.runner.graph().digest(), why,
+                "rows of this model run alone"
+            );
+        }
+    }
+}
+
+/// Whether a row's output is the same alone and together.
+fn agree(alone: &Tensor, together: &Tensor, is_exact: bool) -> Result<(), &'static str> {
+    if (alone.dtype(), alone.shape()) != (together.dtype(), together.shape()) {
+        return Err("has another shape in a batch");
+    }
+    let left = CpuStorage::bytes(alone.storage());
+    let right = CpuStorage::bytes(together.storage());
+    let (Some(left), Some(right)) = (left, right) else {
+        return Err("is too large to be compared");
+    };
+    let is_same = match (is_exact, alone.dtype()) {
+        (false, Dtype::F32) => is_close(left, right),
+        _ => left == right,
+    };
+    is_same.then_some(()).ok_or("differs from the row alone")
+}
+
+fn is_close(left: &[u8], right: &[u8]) -> bool {
+    let floats = |bytes: &[u8]| -> Vec<f64> {
+        let (words, _) = bytes.as_chunks();
+        let floats = words.iter().map(|word| f32::from_le_bytes(*word));
+        floats.map(f64::from).collect()
+    };
+    let pairs = floats(left).into_iter().zip(floats(right));
+    pairs.into_iter().all(|(left, right)| {
+        // Both infinite, or both not a number, is the same.
+        left.to_bits() == right.to_bits() || (left - right).abs() <= CLOSE * left.abs().max(1.0)
+    })
+}
