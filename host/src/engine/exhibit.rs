@@ -1,8 +1,8 @@
 //! An item as it is shown to detectors: its content, and what was made of its
-//! images for all of them.
+//! images, and what models computed, for all of them.
 //!
 //! Within one item an image is decoded, and made into a tensor with the same
-//! preprocessing, once, whoever asks.
+//! preprocessing, once, whoever asks; and so is a model run on the same tensors.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use trommel_tensor::{Account, Charge, Device, Preparation, Preprocess, Tensor};
 
 use super::call::until;
 use super::decoder::{Decoded, Decoder, ImageError, Spent};
+use super::shared_runs::SharedRuns;
 use super::{Engine, Fault, now};
 use crate::decode::Header;
 use crate::item::{Content, ImageSource, IntakeError, Item};
@@ -37,6 +38,7 @@ pub struct Exhibit {
     making: Mutex<Vec<Making>>,
     decoding: Arc<Spent>,
     preparing: Arc<Spent>,
+    pub(super) runs: SharedRuns,
 }
 
 type Decoding = BoxFuture<'static, Result<Arc<Decoded>, ImageError>>;
@@ -98,6 +100,7 @@ impl Engine {
             making: Mutex::default(),
             decoding: Arc::default(),
             preparing: Arc::default(),
+            runs: SharedRuns::default(),
         }
     }
 

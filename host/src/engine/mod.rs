@@ -17,6 +17,7 @@ mod host;
 mod import;
 mod limits;
 mod load;
+mod shared_runs;
 mod ticker;
 mod tokenizing;
 

@@ -2,6 +2,7 @@
 //! alone, whoever else asks.
 
 mod arrivals;
+mod shared;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

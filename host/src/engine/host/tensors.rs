@@ -1,5 +1,7 @@
 //! `tensors`: tensors and models behind handles.
 
+use std::sync::Arc;
+
 use tracing::Instrument as _;
 use trommel_tensor as tensor;
 use trommel_tensor::{Run, Tensor, TensorError};
@@ -13,6 +15,7 @@ use super::super::bindings::trommel::detector::tensors::{
 };
 use super::super::call::{CallState, until};
 use super::super::findings::broken;
+use super::super::shared_runs::Asker;
 use super::super::{Blame, Failure, Fault, now};
 use super::{Answer, ModelHandle};
 
@@ -167,12 +170,17 @@ impl HostModel for CallState {
         };
         let n_rows = inputs.first().and_then(|(_, rows)| rows.shape().first());
         let span = spans::model_run(self.device.name(), n_rows.copied());
-        let run = session.run(Run {
-            inputs,
-            outputs: outputs.clone(),
-            deadline: Some(self.deadline()),
-            account: self.tensors.clone(),
-        });
+        let exhibit = self.exhibit.clone();
+        let run = exhibit.runs.run(
+            Asker(Arc::as_ptr(&self.detector).addr()),
+            &session,
+            Run {
+                inputs,
+                outputs: outputs.clone(),
+                deadline: Some(self.deadline()),
+                account: self.tensors.clone(),
+            },
+        );
         let late = self.timed_out("a model to run");
         let start = now();
         let running = run.instrument(span.clone());
