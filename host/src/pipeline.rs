@@ -32,7 +32,8 @@ pub use hot::HotError;
 pub use judgement::{Called, Degraded, Judgement, Lineup, Timings, Unjudged};
 pub use serving::moment;
 pub use status::{
-    DetectorStatus, GuardStatus, RevisionStatus, RolloutStatus, ShadowStatus, StageStatus,
+    DetectorStatus, GuardStatus, ModelRuns, RevisionStatus, RolloutStatus, ShadowStatus,
+    StageStatus,
 };
 pub use steps::{LoadedRevision, StepError};
 

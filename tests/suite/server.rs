@@ -559,6 +559,10 @@ async fn metrics_speak_of_detectors_by_our_names_and_by_tritons() {
         "outcome=\"answered\"} 1",
         "nv_inference_request_success{model=\"spam-text\"",
         "nv_inference_request_duration_us{model=\"spam-text\"",
+        "nv_inference_exec_count{model=\"spam-text\"",
+        "nv_inference_count{model=\"spam-text\"",
+        "nv_inference_queue_duration_us{model=\"spam-text\"",
+        "rows=\"64\"",
     ] {
         assert!(metrics.contains(expected), "no {expected} in\n{metrics}");
     }

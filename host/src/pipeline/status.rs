@@ -1,6 +1,7 @@
 //! What stands where in the rollout: for whoever is on call.
 
 use serde::{Deserialize, Serialize};
+use trommel_tensor::BatchCounts;
 
 use super::Host;
 use super::keeper::MAX_RECENT;
@@ -177,6 +178,42 @@ impl Host {
             n_shed,
             recent: self.keeper.recent(),
         }
+    }
+}
+
+/// What a model of a revision has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRuns {
+    /// Whose it is.
+    pub detector: DetectorId,
+    /// Of which build.
+    pub revision: RevisionId,
+    /// As the manifest calls it.
+    pub model: String,
+    /// Counted once for all who bring the same file.
+    pub counts: BatchCounts,
+}
+
+impl Host {
+    /// What the models of all loaded revisions have run.
+    pub fn model_runs(&self) -> Vec<ModelRuns> {
+        let serving = self.serving.load_full();
+        let mut runs = Vec::new();
+        for serves in &serving.detectors {
+            let stages = serving.lineup.detector(serves.id.as_str());
+            let staged = stages.map(|stages| stages.revisions()).unwrap_or_default();
+            let ready = staged.iter();
+            for ready in ready.filter_map(|staged| serves.revision(staged.revision)) {
+                let detector = &ready.loaded.detector;
+                runs.extend(detector.models().map(|(model, counts)| ModelRuns {
+                    detector: detector.id().clone(),
+                    revision: detector.revision(),
+                    model: model.to_owned(),
+                    counts,
+                }));
+            }
+        }
+        runs
     }
 }
 

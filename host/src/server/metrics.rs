@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Server, SpanCounts};
 use crate::Judgement;
-use crate::pipeline::RolloutStatus;
+use crate::pipeline::{ModelRuns, RolloutStatus};
 use crate::record::Recorder;
 
 /// Type that OpenMetrics text is sent as.
@@ -43,6 +43,10 @@ pub(super) struct Metrics {
     requests_success: Family<ModelLabels, Gauge>,
     requests_failure: Family<ModelLabels, Gauge>,
     request_micros: Family<ModelLabels, Gauge>,
+    executions: Family<ModelLabels, Gauge>,
+    inferences: Family<ModelLabels, Gauge>,
+    queue_micros: Family<ModelLabels, Gauge>,
+    model_batches: Family<BatchLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +89,19 @@ struct ModelLabels {
     version: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BatchLabels {
+    detector: String,
+    revision: String,
+    /// As the manifest calls it.
+    model: String,
+    /// Rows that such a batch has at most; `more` where no size of ours does.
+    rows: &'static str,
+}
+
+/// As [`BatchLabels::rows`] spells the sizes of [`trommel_tensor::BatchCounts::by_size`].
+const ROWS: [&str; 8] = ["1", "2", "4", "8", "16", "32", "64", "more"];
+
 /// From 50 µs, which a small detector takes, to 26 s, by doubling.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(5e-5, 2.0, 20))
@@ -108,6 +125,10 @@ impl Metrics {
             requests_success: Family::default(),
             requests_failure: Family::default(),
             request_micros: Family::default(),
+            executions: Family::default(),
+            inferences: Family::default(),
+            queue_micros: Family::default(),
+            model_batches: Family::default(),
         };
         let mut metrics = metrics.registered();
         if let Some(recorder) = recorder {
@@ -172,6 +193,11 @@ impl Metrics {
             "Items that shadows did not get since the start",
             self.shadow_shed.clone(),
         );
+        ours.register(
+            "model_batches",
+            "Batches that a model computed since the start, by rows",
+            self.model_batches.clone(),
+        );
         let theirs = all.sub_registry_with_prefix("nv_inference");
         theirs.register(
             "request_success",
@@ -187,6 +213,21 @@ impl Metrics {
             "request_duration_us",
             "Time of a detector's calls, in microseconds",
             self.request_micros.clone(),
+        );
+        theirs.register(
+            "exec_count",
+            "Batches that a detector's models computed",
+            self.executions.clone(),
+        );
+        theirs.register(
+            "count",
+            "Rows that a detector's models computed",
+            self.inferences.clone(),
+        );
+        theirs.register(
+            "queue_duration_us",
+            "Time that runs of a detector's models waited for a device, in microseconds",
+            self.queue_micros.clone(),
         );
         self
     }
@@ -228,6 +269,46 @@ impl Metrics {
                     revision: revision.revision.short(),
                 };
                 self.taken_out.get_or_create(&labels).set(1);
+            }
+        }
+    }
+
+    /// What models have run is counted where they run.
+    fn modelled(&self, runs: &[ModelRuns]) {
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        for family in [&self.executions, &self.inferences, &self.queue_micros] {
+            family.clear();
+        }
+        self.model_batches.clear();
+        for ModelRuns {
+            detector,
+            revision,
+            model,
+            counts,
+        } in runs
+        {
+            let labels = ModelLabels {
+                model: detector.to_string(),
+                version: revision.short(),
+            };
+            let waited = u64::try_from(counts.waited.as_micros()).unwrap_or(u64::MAX);
+            for (family, n) in [
+                (&self.executions, counts.n_batches),
+                (&self.inferences, counts.n_rows),
+                (&self.queue_micros, waited),
+            ] {
+                family.get_or_create(&labels).inc_by(gauge(n));
+            }
+            for (rows, n_batches) in ROWS.into_iter().zip(counts.by_size) {
+                let labels = BatchLabels {
+                    detector: detector.to_string(),
+                    revision: revision.short(),
+                    model: model.clone(),
+                    rows,
+                };
+                self.model_batches
+                    .get_or_create(&labels)
+                    .set(gauge(n_batches));
             }
         }
     }
@@ -329,6 +410,7 @@ pub(super) async fn metrics(State(server): State<Server>) -> Response {
     metrics.waiting.set(gauge(admission.n_waiting()));
     metrics.judging.set(gauge(admission.n_judging()));
     metrics.rolled_out(&server.0.host.status());
+    metrics.modelled(&server.0.host.model_runs());
     let mut text = String::new();
     match encode(&mut text, &metrics.registry) {
         Ok(()) => {
