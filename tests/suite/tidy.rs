@@ -10,7 +10,7 @@ use trommel_tests::workspace;
 
 /// The host's modules, each with the ones below it that it may use. What is not
 /// listed for a module is above it or beside it.
-const DRAWING: [(&str, &[&str]); 20] = [
+const DRAWING: [(&str, &[&str]); 21] = [
     ("blame", &[]),
     ("excerpt", &[]),
     ("summed", &[]),

@@ -51,10 +51,14 @@ pub(super) fn find(graph: &Graph, any: &Plan, lane: &Lane) -> Option<Plan> {
             least[which] = least[which].min(start.elapsed());
             answers.push(ran);
         }
-        let is_same = answers[0].iter().zip(answers[1].iter()).all(|(any, single)| {
-            let is_alike = (any.datum_type(), any.shape()) == (single.datum_type(), single.shape());
-            is_alike && any.as_bytes() == single.as_bytes()
-        });
+        let is_same = answers[0]
+            .iter()
+            .zip(answers[1].iter())
+            .all(|(any, single)| {
+                let is_alike =
+                    (any.datum_type(), any.shape()) == (single.datum_type(), single.shape());
+                is_alike && any.as_bytes() == single.as_bytes()
+            });
         if !is_same {
             tracing::debug!(model = %graph.digest(), "the plan for one row has other last bits");
             return None;
@@ -66,7 +70,9 @@ pub(super) fn find(graph: &Graph, any: &Plan, lane: &Lane) -> Option<Plan> {
 }
 
 fn of(graph: &Graph) -> Result<Plan, TensorError> {
-    let rows = graph.rows_symbol().ok_or_else(|| TensorError::invalid("it has no rows"))?;
+    let rows = graph
+        .rows_symbol()
+        .ok_or_else(|| TensorError::invalid("it has no rows"))?;
     let one = HashMap::from([(rows, tract::TDim::Val(1))]);
     let model = graph.model().set_symbols(&one);
     planned(model.map_err(|error| TensorError::invalid(crate::graph::chain(&error)))?)
