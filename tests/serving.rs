@@ -6,6 +6,7 @@
 )]
 
 mod collector;
+mod lineup;
 mod traces;
 
 use std::fs;

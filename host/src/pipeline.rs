@@ -16,6 +16,7 @@ mod shadows;
 mod status;
 mod steps;
 mod swap;
+mod transitions;
 mod verify;
 mod watch;
 
@@ -32,10 +33,11 @@ pub use hot::HotError;
 pub use judgement::{Called, Degraded, Judgement, Lineup, Timings, Unjudged};
 pub use serving::moment;
 pub use status::{
-    DetectorStatus, GuardStatus, ModelRuns, RevisionStatus, RolloutStatus, ShadowStatus,
-    StageStatus,
+    DetectorStatus, GuardStatus, LineupFileStatus, ModelRuns, RevisionStatus, RolloutStatus,
+    ShadowStatus, StageStatus,
 };
 pub use steps::{LoadedRevision, StepError};
+pub use transitions::TransitionCount;
 
 use crate::engine::{Detector, Engine, Exhibit, PoolUse, now};
 use crate::item::{IntakeError, Item, ItemBounds, Part, PartKind};
@@ -54,6 +56,7 @@ use judgement::Report;
 use keeper::Keeper;
 use serving::{Ask, Revision, Serving, locked};
 use shadows::{Job, Shadows};
+use transitions::Transitions;
 
 /// Loaded detectors, a policy, the lineup that says who answers, and the bounds that all
 /// are held to.
@@ -80,6 +83,7 @@ pub struct Host {
     steps: Arc<tokio::sync::Mutex<()>>,
     loading: tokio::sync::Mutex<()>,
     keeper: Arc<Keeper>,
+    transitions: Arc<Mutex<Transitions>>,
     shadows: Shadows,
     policy_comparison: Arc<Mutex<Option<Comparison>>>,
     guard: GuardSettings,

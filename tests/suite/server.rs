@@ -1,6 +1,7 @@
 //! The server as its clients meet it: over a socket, well-behaved and not.
 
 mod admin;
+mod lineup_file;
 mod lists;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use trommel::item::Item;
-use trommel::server::{AdminToken, Server, ServerOptions};
+use trommel::server::{AdminToken, Beside, Server, ServerOptions};
 use trommel::{Host, Judgement};
 use trommel_tests::pictures::{drawn, encoded};
 use trommel_tests::plugin::PluginFolder;
@@ -38,8 +39,12 @@ impl Running {
     }
 
     async fn of(host: Host, options: ServerOptions) -> Self {
+        Self::with(host, options, Beside::default()).await
+    }
+
+    async fn with(host: Host, options: ServerOptions, beside: Beside) -> Self {
         let host = Arc::new(host);
-        let server = Server::new(host.clone(), options);
+        let server = Server::with(host.clone(), options, beside);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let public = listener.local_addr().unwrap().to_string();
         let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

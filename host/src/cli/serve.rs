@@ -16,7 +16,7 @@ use trommel::Host;
 use trommel::lists::Kind;
 use trommel::pipeline::DeviceChoice;
 use trommel::record::{Origin, Recorder};
-use trommel::server::{AdminToken, Beside, Server, ServerOptions, SpanCounts};
+use trommel::server::{AdminToken, Beside, LineupFile, Server, ServerOptions, SpanCounts};
 use trommel::signal::Label;
 
 use super::Exit;
@@ -60,6 +60,10 @@ pub(super) struct ServeArguments {
     /// forgotten when the server ends.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Take the lineup from this file, whenever it says a newer one; operators steer by it
+    /// alone then.
+    #[arg(long, value_name = "FILE")]
+    lineup: Option<PathBuf>,
     /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -109,6 +113,9 @@ struct ConfiguredList {
     kind: Kind,
 }
 
+/// What the journal is given to be written to its end.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// The longest deadline that a configuration may give.
 const MAX_DEADLINE_MS: u64 = 60_000;
 
@@ -143,7 +150,8 @@ pub(super) fn run(arguments: &ServeArguments, traces: Option<Traces>) -> anyhow:
             );
         }
         let spans = traces.as_ref().map(Traces::counts);
-        let server = configuration.server(host, spans)?;
+        let lineup = arguments.lineup.as_ref().map(LineupFile::new);
+        let server = configuration.server(host, spans, lineup)?;
         let listener = bind(arguments.listen, "--listen").await?;
         let admin = match (arguments.admin, token) {
             (Some(address), Some(token)) => Some((bind(address, "--admin").await?, token)),
@@ -155,6 +163,8 @@ pub(super) fn run(arguments: &ServeArguments, traces: Option<Traces>) -> anyhow:
             tracing::info!(signal, "draining");
             drained.drain();
         });
+        let follows = server.clone();
+        tokio::spawn(async move { follows.follow_lineup().await });
         let administering = async {
             match admin {
                 Some((listener, token)) => server.serve_admin(listener, token).await,
@@ -164,8 +174,9 @@ pub(super) fn run(arguments: &ServeArguments, traces: Option<Traces>) -> anyhow:
         tokio::try_join!(server.serve(listener), administering)?;
         Ok(Exit::Done)
     });
-    // Not before what was in flight has ended its spans.
-    drop(runtime);
+    // Not before what was in flight has ended its spans; a file system that hangs must not
+    // hold up the end.
+    runtime.shutdown_timeout(LAST_WRITES);
     if let Some(traces) = traces {
         traces.end();
     }
@@ -279,7 +290,12 @@ impl Configuration {
         }
     }
 
-    fn server(&self, host: Arc<Host>, spans: Option<Arc<SpanCounts>>) -> anyhow::Result<Server> {
+    fn server(
+        &self,
+        host: Arc<Host>,
+        spans: Option<Arc<SpanCounts>>,
+        lineup: Option<LineupFile>,
+    ) -> anyhow::Result<Server> {
         let recorder = self.record.as_ref().map(|record| {
             let origin = Origin::of(&host);
             Recorder::start(&record.folder, origin, record.settings())
@@ -287,6 +303,7 @@ impl Configuration {
         let beside = Beside {
             recorder: recorder.transpose()?,
             spans,
+            lineup,
         };
         Ok(Server::with(host, self.options(), beside))
     }

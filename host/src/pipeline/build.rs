@@ -325,6 +325,7 @@ impl HostBuilder {
             steps: Arc::default(),
             loading: tokio::sync::Mutex::new(()),
             keeper: Arc::new(keeper),
+            transitions: Arc::default(),
             shadows: Shadows::default(),
             policy_comparison: Arc::default(),
             guard: self.guard,
@@ -473,7 +474,7 @@ fn taken_out(lineup: &Lineup, entries: &[Entry]) -> LocalAborts {
                 detector, revision, ..
             } => out.push((detector, *revision)),
             Event::Lineup { cause, .. } => match cause {
-                Cause::Given { .. } => out.clear(),
+                Cause::Given { .. } | Cause::File { .. } => out.clear(),
                 // As `LocalAborts::carry` has it: these say nothing of a canary.
                 Cause::Verb {
                     step: Verb::Pin { .. } | Verb::Unpin { .. },

@@ -6,6 +6,7 @@ use trommel_tensor::BatchCounts;
 use super::Host;
 use super::keeper::MAX_RECENT;
 use super::serving::{Revision, Serves, Serving, locked, moment};
+use super::transitions::TransitionCount;
 use super::watch::{Guarded, Shadowed, Watch};
 use crate::policy::Action;
 use crate::revision::RevisionId;
@@ -39,8 +40,27 @@ pub struct RolloutStatus {
     pub n_shadowed: u64,
     /// Items that shadows did not get, for want of time or room.
     pub n_shed: u64,
+    /// What was done since the host began, and by whom; nobody counts what is done on a
+    /// folder that no host holds.
+    #[serde(default)]
+    pub transitions: Vec<TransitionCount>,
+    /// The lineup file that a server watches; none where it watches none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineup_file: Option<LineupFileStatus>,
     /// What happened last, oldest first.
     pub recent: Vec<Entry>,
+}
+
+/// A lineup file that is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineupFileStatus {
+    /// Where it lies.
+    pub file: String,
+    /// The generation that it says, where that is in effect; revisions that were loaded and
+    /// policies that were given since may have led to later ones.
+    pub generation: Option<u64>,
+    /// Why what it says is not in effect, and how to mend that; none before it was read.
+    pub problem: Option<String>,
 }
 
 /// A detector's revisions.
@@ -176,6 +196,8 @@ impl Host {
             policy_shadow,
             n_shadowed,
             n_shed,
+            transitions: locked(&self.transitions).counts(),
+            lineup_file: None,
             recent: self.keeper.recent(),
         }
     }
@@ -241,6 +263,8 @@ impl RolloutStatus {
             policy_shadow: None,
             n_shadowed: 0,
             n_shed: 0,
+            transitions: Vec::new(),
+            lineup_file: None,
             recent: entries.split_off(entries.len().saturating_sub(MAX_RECENT)),
         }
     }

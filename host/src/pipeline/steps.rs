@@ -1,7 +1,7 @@
 //! Steps of a rollout: a package loaded off the request path, a verb taken, a lineup or a
 //! policy given. Each decides purely, commits to disk, and then swaps one snapshot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -11,13 +11,17 @@ use super::Host;
 use super::priority;
 use super::serving::{Revision, Serving, locked};
 use super::swap::{Beside, Swap};
+use crate::excerpt::{NAME_CHARS, printable};
 use crate::policy::{Policy, PolicyError};
 use crate::registry::{Package, PackageError, StateError, load};
 use crate::revision::RevisionId;
 use crate::rollout::guard::Breach;
-use crate::rollout::journal::Cause;
+use crate::rollout::journal::{Cause, Event};
 use crate::rollout::{Lineup, PolicyDigest, Refusal, Transition, Verb};
 use crate::signal::DetectorId;
+
+/// Characters of a file's path in the journal.
+const MAX_PATH_CHARS: usize = 400;
 
 /// Why a step of a rollout was not taken. What answers is what it was.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +164,38 @@ impl Host {
     ///
     /// What stands in its way; the lineup is what it was.
     pub async fn give_lineup(&self, lineup: Lineup, origin: &str) -> Result<(), StepError> {
+        let origin = printable(origin, NAME_CHARS);
+        self.give(lineup, Cause::Given { origin }).await
+    }
+
+    /// The same for a lineup that a watched file says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::give_lineup`].
+    pub async fn follow_lineup(&self, lineup: Lineup, file: &Path) -> Result<(), StepError> {
+        let file = printable(&file.display().to_string(), MAX_PATH_CHARS);
+        self.give(lineup, Cause::File { file }).await
+    }
+
+    /// Whether the lineup in effect is `lineup`, or differs from it only by revisions that
+    /// were loaded and policies that were given since.
+    pub fn stands_on(&self, lineup: &Lineup) -> bool {
+        if *self.lineup() == *lineup {
+            return true;
+        }
+        let digest = lineup.digest();
+        for entry in self.keeper.recent().iter().rev() {
+            match &entry.event {
+                Event::Lineup { lineup, .. } if *lineup == digest => return true,
+                Event::Lineup { cause, .. } if !adds_only(cause) => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    async fn give(&self, lineup: Lineup, cause: Cause) -> Result<(), StepError> {
         let step = self.steps.clone().lock_owned().await;
         let serving = self.serving.load_full();
         let (wanted, current) = (lineup.policy(), serving.lineup.policy());
@@ -170,9 +206,6 @@ impl Host {
         if given <= current {
             return Err(StateError::NotNewer { current, given }.into());
         }
-        let cause = Cause::Given {
-            origin: crate::excerpt::printable(origin, crate::excerpt::NAME_CHARS),
-        };
         self.adopt(lineup, cause, Beside::default(), step).await
     }
 
@@ -263,12 +296,22 @@ impl Host {
             serving: self.serving.clone(),
             keeper: self.keeper.clone(),
             guard: self.guard,
+            transitions: self.transitions.clone(),
         }
     }
 
     /// Takes a revision out that has passed a bound, here and now.
     pub(super) fn take_out(&self, detector: &DetectorId, revision: RevisionId, breach: &Breach) {
         self.swap().take_out(detector, revision, breach);
+    }
+}
+
+/// Whether all that was there before is there still.
+fn adds_only(cause: &Cause) -> bool {
+    match cause {
+        Cause::Policy { .. } => true,
+        Cause::Verb { step, .. } => matches!(step, Verb::Load { .. }),
+        Cause::Given { .. } | Cause::File { .. } => false,
     }
 }
 

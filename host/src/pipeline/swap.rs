@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 use super::keeper::Keeper;
-use super::serving::{Revision, Serves, Serving};
+use super::serving::{Revision, Serves, Serving, locked};
 use super::steps::StepError;
+use super::transitions::Transitions;
 use super::watch::Watch;
 use crate::policy::Policy;
 use crate::revision::RevisionId;
@@ -27,6 +28,7 @@ pub(super) struct Swap {
     pub(super) serving: Arc<ArcSwap<Serving>>,
     pub(super) keeper: Arc<Keeper>,
     pub(super) guard: GuardSettings,
+    pub(super) transitions: Arc<Mutex<Transitions>>,
 }
 
 /// What a step changes beside the lineup.
@@ -56,7 +58,8 @@ impl Swap {
         beside: Beside,
     ) -> Result<(), StepError> {
         let before = self.serving.load_full();
-        let is_given = matches!(cause, Cause::Given { .. });
+        let is_given = matches!(cause, Cause::Given { .. } | Cause::File { .. });
+        let (verb, by) = Transitions::of(&cause);
         let next = Arc::new(next);
         let mut serving = self.standing(&before, &next, beside.revision.as_ref())?;
         if let Some(policy) = beside.policy {
@@ -91,6 +94,7 @@ impl Swap {
         for serves in &now.detectors {
             follow(&now, serves);
         }
+        locked(&self.transitions).add(verb, by);
         let generation = next.generation();
         tracing::info!(generation, cause = what, "a new lineup is in effect");
         if kept(&before.lineup) != kept(&next) {
@@ -115,6 +119,9 @@ impl Swap {
             && effect != Effect::Stays
         {
             follow(&now, serves);
+        }
+        if let Some(verb) = Transitions::of_guard(effect) {
+            locked(&self.transitions).add(verb, Transitions::GUARD);
         }
         tracing::warn!(%detector, revision = revision.short(), ?effect, "{breach}");
         self.keeper.note(Event::TakenOut {

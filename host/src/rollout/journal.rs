@@ -73,6 +73,11 @@ pub enum Cause {
         /// Who, in words, such as the file that it came from.
         origin: String,
     },
+    /// A file that the host watches gave one whole.
+    File {
+        /// Which.
+        file: String,
+    },
     /// Another policy decides.
     Policy {
         /// Which.

@@ -132,6 +132,23 @@ impl Verb {
         }
     }
 
+    /// What it is called.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Load { .. } => "load",
+            Self::Shadow { .. } => "shadow",
+            Self::Canary { .. } => "canary",
+            Self::Promote { .. } => "promote",
+            Self::Settle { .. } => "settle",
+            Self::Rollback { .. } => "rollback",
+            Self::Abort { .. } => "abort",
+            Self::Retire { .. } => "retire",
+            Self::Pin { .. } => "pin",
+            Self::Unpin { .. } => "unpin",
+        }
+    }
+
     /// The lineup of the next generation, and what is different in it.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Server;
 use super::answer::{self, Problem};
+use super::lineup_file::Followed;
 
 /// The shortest token: anything shorter can be tried out.
 const MIN_TOKEN_CHARS: usize = 16;
@@ -120,6 +121,7 @@ async fn status(State(server): State<Server>) -> Response {
         "waiting": admission.n_waiting(),
         "judging": admission.n_judging(),
         "pool": server.0.host.pool_use(),
+        "lineup_file": server.0.lineup_file.as_ref().map(Followed::status),
     });
     answer::json(StatusCode::OK, &status)
 }

@@ -1,7 +1,7 @@
 //! What the server counts, as Prometheus reads it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -10,15 +10,17 @@ use axum::response::{IntoResponse as _, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::lineup_file::Followed;
 use super::{Server, SpanCounts};
 use crate::Judgement;
-use crate::pipeline::{ModelRuns, RolloutStatus};
+use crate::pipeline::{LineupFileStatus, ModelRuns, RolloutStatus, TransitionCount};
 use crate::record::Recorder;
 
 /// Type that OpenMetrics text is sent as.
@@ -35,6 +37,9 @@ pub(super) struct Metrics {
     waiting: Gauge,
     judging: Gauge,
     generation: Gauge,
+    /// Shown only where a file is watched.
+    lineup_file_followed: Gauge,
+    transitions: Arc<Mutex<Vec<TransitionCount>>>,
     taken_out: Family<RevisionLabels, Gauge>,
     shadow_judged: Gauge,
     shadow_shed: Gauge,
@@ -108,7 +113,12 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    pub(super) fn new(recorder: Option<Arc<Recorder>>, spans: Option<Arc<SpanCounts>>) -> Self {
+    /// What a server counts that has these beside it, and perhaps a lineup file.
+    pub(super) fn new(
+        recorder: Option<Arc<Recorder>>,
+        spans: Option<Arc<SpanCounts>>,
+        has_lineup_file: bool,
+    ) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             check_seconds: seconds(),
@@ -119,6 +129,8 @@ impl Metrics {
             waiting: Gauge::default(),
             judging: Gauge::default(),
             generation: Gauge::default(),
+            lineup_file_followed: Gauge::default(),
+            transitions: Arc::default(),
             taken_out: Family::default(),
             shadow_judged: Gauge::default(),
             shadow_shed: Gauge::default(),
@@ -131,9 +143,18 @@ impl Metrics {
             model_batches: Family::default(),
         };
         let mut metrics = metrics.registered();
+        let transitions = Box::new(Transitions(metrics.transitions.clone()));
+        metrics.registry.register_collector(transitions);
         if let Some(recorder) = recorder {
             let records = Box::new(Records(recorder));
             metrics.registry.register_collector(records);
+        }
+        if has_lineup_file {
+            metrics.registry.register(
+                "trommel_lineup_file_followed",
+                "Whether what the watched lineup file says is in effect",
+                metrics.lineup_file_followed.clone(),
+            );
         }
         if let Some(spans) = spans {
             metrics.registry.register_collector(Box::new(Spans(spans)));
@@ -256,7 +277,16 @@ impl Metrics {
     }
 
     /// What is told of the rollout is read when somebody asks.
-    fn rolled_out(&self, status: &RolloutStatus) {
+    fn rolled_out(&self, status: &RolloutStatus, file: Option<&LineupFileStatus>) {
+        if let Some(file) = file {
+            let is_followed = file.generation.is_some();
+            self.lineup_file_followed.set(i64::from(is_followed));
+        }
+        let mut transitions = self.transitions.lock();
+        let transitions = transitions
+            .as_deref_mut()
+            .unwrap_or_else(|error| error.get_mut());
+        transitions.clone_from(&status.transitions);
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.generation.set(gauge(status.generation));
         self.shadow_judged.set(gauge(status.n_shadowed));
@@ -338,6 +368,28 @@ impl Metrics {
     }
 }
 
+/// What changed the rollout, as the host counts it.
+#[derive(Debug)]
+struct Transitions(Arc<Mutex<Vec<TransitionCount>>>);
+
+impl Collector for Transitions {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let name = "trommel_transitions";
+        let help = "Changes of who answers or decides, by what was done and by whom";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for count in &*counts {
+            let labels = [("verb", count.verb.as_str()), ("by", count.by.as_str())];
+            let counter = ConstCounter::new(count.n);
+            counter.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 /// What became of the records, as the recorder counts it.
 #[derive(Debug)]
 struct Records(Arc<Recorder>);
@@ -409,7 +461,8 @@ pub(super) async fn metrics(State(server): State<Server>) -> Response {
     let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     metrics.waiting.set(gauge(admission.n_waiting()));
     metrics.judging.set(gauge(admission.n_judging()));
-    metrics.rolled_out(&server.0.host.status());
+    let file = server.0.lineup_file.as_ref().map(Followed::status);
+    metrics.rolled_out(&server.0.host.status(), file.as_ref());
     metrics.modelled(&server.0.host.model_runs());
     let mut text = String::new();
     match encode(&mut text, &metrics.registry) {

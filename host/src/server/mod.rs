@@ -13,6 +13,7 @@ mod body;
 mod check;
 mod connections;
 mod form;
+mod lineup_file;
 mod metrics;
 mod options;
 mod pace;
@@ -36,6 +37,8 @@ pub use admin::{AdminToken, WeakToken};
 use admission::Admission;
 use answer::json;
 use body::BodyRoom;
+use lineup_file::Followed;
+pub use lineup_file::LineupFile;
 use metrics::Metrics;
 pub use options::ServerOptions;
 pub use traces::SpanCounts;
@@ -67,6 +70,7 @@ struct Shared {
     /// One package at a time.
     uploads: Semaphore,
     recorder: Option<Arc<Recorder>>,
+    lineup_file: Option<Followed>,
     is_draining: AtomicBool,
     drained: Notify,
 }
@@ -78,6 +82,9 @@ pub struct Beside {
     pub recorder: Option<Recorder>,
     /// What became of the spans of whoever sends them away, to be shown among the metrics.
     pub spans: Option<Arc<SpanCounts>>,
+    /// Where the lineup comes from, by [`Server::follow_lineup`]; operators steer by it alone
+    /// then.
+    pub lineup: Option<LineupFile>,
 }
 
 impl Server {
@@ -101,8 +108,9 @@ impl Server {
         Self(Arc::new(Shared {
             admission: Admission::new(options.max_judging, options.max_waiting),
             room: BodyRoom::new(options.max_body_bytes, options.max_all_body_bytes),
-            metrics: Metrics::new(recorder.clone(), beside.spans),
+            metrics: Metrics::new(recorder.clone(), beside.spans, beside.lineup.is_some()),
             recorder,
+            lineup_file: beside.lineup.map(Followed::new),
             uploads: Semaphore::new(1),
             host,
             options,

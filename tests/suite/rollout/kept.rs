@@ -57,6 +57,19 @@ async fn a_rollout_goes_on_after_a_restart() {
         }
     }
     assert!(is_out(&host.status(), new));
+    let transitions = host.status().transitions;
+    let count = |verb: &str, by: &str| {
+        let mut counts = transitions.iter();
+        let count = counts.find(|count| (count.verb.as_str(), count.by.as_str()) == (verb, by));
+        count.map_or(0, |count| count.n)
+    };
+    let all = [
+        count("load", "operator"),
+        count("canary", "operator"),
+        count("abort", "guard"),
+        count("promote", "operator"),
+    ];
+    assert_eq!(all, [2, 1, 1, 0], "{transitions:?}");
     // A pin says nothing of the canary, neither now nor after a restart.
     let pin = Verb::Pin {
         detector: id(),

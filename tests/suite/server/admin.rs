@@ -10,7 +10,7 @@ use trommel_tests::plugin::PluginFolder;
 use super::{Answer, JSON, Running, TOKEN, post, send};
 use trommel::server::ServerOptions;
 
-fn plugin(guest: &str, note: &str) -> PluginFolder {
+pub(super) fn plugin(guest: &str, note: &str) -> PluginFolder {
     let imports = ["content", "log", "results"];
     let folder = PluginFolder::of("watched", guests::component(guest), &imports);
     folder.edit("for tests", note);
@@ -18,7 +18,7 @@ fn plugin(guest: &str, note: &str) -> PluginFolder {
 }
 
 /// The package in one tar file.
-fn packed(folder: &PluginFolder) -> Vec<u8> {
+pub(super) fn packed(folder: &PluginFolder) -> Vec<u8> {
     let place = tempfile::tempdir().unwrap();
     let tar = place.path().join("package.tar");
     let limits = trommel::engine::Limits::MAX;
@@ -35,18 +35,18 @@ async fn running() -> Running {
 }
 
 impl Running {
-    async fn admin(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(super) async fn admin(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let bearer = format!("authorization: Bearer {TOKEN}");
         send(&self.admin, method, path, &[&bearer], body).await
     }
 
-    async fn step(&self, verb: &Value) -> Answer {
+    pub(super) async fn step(&self, verb: &Value) -> Answer {
         let body = verb.to_string();
         self.admin("POST", "/admin/v1/rollout", body.as_bytes())
             .await
     }
 
-    async fn load(&self, package: &[u8]) -> Answer {
+    pub(super) async fn load(&self, package: &[u8]) -> Answer {
         self.admin("POST", "/admin/v1/revisions", package).await
     }
 

@@ -4,7 +4,10 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use trommel::excerpt::printable;
-use trommel::pipeline::{DetectorStatus, GuardStatus, RevisionStatus, RolloutStatus, ShadowStatus};
+use trommel::pipeline::{
+    DetectorStatus, GuardStatus, LineupFileStatus, RevisionStatus, RolloutStatus, ShadowStatus,
+    TransitionCount,
+};
 use trommel::rollout::journal::{Cause, Entry, Event};
 use trommel::rollout::quarantine::QuarantineChange;
 use trommel::rollout::{Effect, Moment};
@@ -14,6 +17,9 @@ const N_RECENT: usize = 10;
 
 /// Characters of a name that somebody else chose.
 const NAME_CHARS: usize = 80;
+
+/// Characters of a path, or of what is wrong with a file.
+const LINE_CHARS: usize = 400;
 
 pub(super) fn status(out: &mut impl Write, status: &RolloutStatus) -> io::Result<()> {
     let policy = status.policy.map(|policy| policy.to_string());
@@ -26,6 +32,9 @@ pub(super) fn status(out: &mut impl Write, status: &RolloutStatus) -> io::Result
     )?;
     let policy = policy.as_deref().unwrap_or("as the host was started with");
     writeln!(out, "policy {policy}")?;
+    if let Some(followed) = &status.lineup_file {
+        lineup_file(out, followed)?;
+    }
     for detector in &status.detectors {
         writeln!(out)?;
         self::detector(out, detector)?;
@@ -41,12 +50,32 @@ pub(super) fn status(out: &mut impl Write, status: &RolloutStatus) -> io::Result
             "\nshadows judged {n_shadowed} items, {n_shed} were shed"
         )?;
     }
+    if !status.transitions.is_empty() {
+        writeln!(out, "\nsince the start")?;
+    }
+    for TransitionCount { verb, by, n } in &status.transitions {
+        writeln!(out, "  {n:>3} {} by {}", name(verb), name(by))?;
+    }
     writeln!(out, "\nlast")?;
     let recent = &status.recent;
     for entry in &recent[recent.len().saturating_sub(N_RECENT)..] {
         writeln!(out, "  {}  {}", at(entry.at), what(entry))?;
     }
     Ok(())
+}
+
+fn lineup_file(out: &mut impl Write, followed: &LineupFileStatus) -> io::Result<()> {
+    let LineupFileStatus {
+        file,
+        generation,
+        problem,
+    } = followed;
+    write!(out, "lineup file {}, ", printable(file, LINE_CHARS))?;
+    match (generation, problem) {
+        (Some(generation), _) => writeln!(out, "generation {generation} is in effect"),
+        (None, None) => writeln!(out, "not read yet"),
+        (None, Some(why)) => writeln!(out, "NOT FOLLOWED\n  {}", printable(why, LINE_CHARS)),
+    }
 }
 
 fn detector(out: &mut impl Write, detector: &DetectorStatus) -> io::Result<()> {
@@ -150,6 +179,10 @@ fn what(entry: &Entry) -> String {
             generation, cause, ..
         } => match cause {
             Cause::Given { origin } => format!("generation {generation}: given, {}", name(origin)),
+            Cause::File { file } => {
+                let file = printable(file, LINE_CHARS);
+                format!("generation {generation}: from the lineup file {file}")
+            }
             Cause::Policy { policy } => format!("generation {generation}: policy {policy}"),
             Cause::Verb { transition, .. } => transition.to_string(),
         },

@@ -5,10 +5,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use crate::pipeline::StepError;
+use crate::pipeline::{RolloutStatus, StepError};
 use crate::rollout::{self, Lineup, Verb};
 use crate::server::Server;
 use crate::server::answer::{self, Problem};
+use crate::server::lineup_file::Followed;
 
 /// Bytes of a policy file at most.
 const MAX_POLICY_BYTES: usize = crate::policy::MAX_BYTES;
@@ -33,7 +34,11 @@ impl From<StepError> for Problem {
 
 /// Where the rollout stands.
 pub(super) async fn status(State(server): State<Server>) -> Response {
-    answer::json(StatusCode::OK, &server.0.host.status())
+    let status = RolloutStatus {
+        lineup_file: server.0.lineup_file.as_ref().map(Followed::status),
+        ..server.0.host.status()
+    };
+    answer::json(StatusCode::OK, &status)
 }
 
 /// Takes the step in the body, a [`Verb`].
@@ -52,6 +57,7 @@ pub(super) async fn step(
             "a revision is loaded from its package; send that to `POST /admin/v1/revisions`",
         ));
     }
+    is_steered_here(&server)?;
     let transition = server.0.host.step(verb).await?;
     Ok(answer::json(StatusCode::OK, &transition))
 }
@@ -68,6 +74,7 @@ pub(super) async fn give_lineup(
     State(server): State<Server>,
     request: Request,
 ) -> Result<Response, Problem> {
+    is_steered_here(&server)?;
     let text = text(&server, request, "a lineup", rollout::MAX_BYTES).await?;
     let lineup = Lineup::parse("lineup", &text).map_err(|error| refused(error.to_string()))?;
     let generation = lineup.generation();
@@ -105,6 +112,21 @@ pub(super) async fn policy_shadow(
 pub(super) async fn end_policy_shadow(State(server): State<Server>) -> Result<Response, Problem> {
     server.0.host.shadow_policy("policy", None).await?;
     Ok(answer::json(StatusCode::OK, &json!({ "shadowed": false })))
+}
+
+/// Refuses what writes a lineup while a file says which one there is: it would stand until
+/// the file is written again, and no other host that follows the file would know of it.
+fn is_steered_here(server: &Server) -> Result<(), Problem> {
+    let Some(followed) = &server.0.lineup_file else {
+        return Ok(());
+    };
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        format!(
+            "the lineup comes from {}, which this host watches; write one of a newer generation there",
+            followed.path().display()
+        ),
+    ))
 }
 
 fn refused(why: impl Into<String>) -> Problem {
