@@ -179,7 +179,7 @@ fn models_that_together_pass_the_weights_limit_are_refused_before_they_are_read_
     let error = refused_folder(&folder);
     assert!(
         error.contains(
-            "plugin.toml:12: the models so far have 18874368 bytes, the weights' limit is 1048576"
+            "plugin.toml:12: the models and tokenizers so far have 18874368 bytes, the weights' limit is 1048576"
         ),
         "{error}"
     );

@@ -353,7 +353,7 @@ fn a_tokenizer_that_is_large_deep_or_none_is_refused_before_it_takes_memory() {
     }
     // Each word another path through the search tree.
     let words: Vec<Value> = (0..200_000)
-        .map(|n| json!([format!("{n:0>100}"), 0.0]))
+        .map(|n| json!([format!("{n:0>60}"), 0.0]))
         .collect();
     let large =
         json!({"version": "1.0", "model": {"type": "Unigram", "unk_id": 0, "vocab": words}});
