@@ -202,7 +202,14 @@ fn a_package_says_the_same_packed_and_not() {
     assert_eq!(folder["digest"], Value::Null);
     assert_eq!(layout["digest"], tar["digest"]);
     for key in [
-        "name", "revision", "imports", "limits", "labels", "models", "settings",
+        "name",
+        "revision",
+        "imports",
+        "limits",
+        "labels",
+        "models",
+        "tokenizers",
+        "settings",
     ] {
         assert_eq!(folder[key], layout[key], "{key}");
         assert_eq!(folder[key], tar[key], "{key}");

@@ -1,6 +1,7 @@
 //! What does a call cost beside the sandbox itself? A detector that does nothing
 //! through the whole engine, and the same component instantiated and called on
-//! bare wasmtime with the same pool and no limits.
+//! bare wasmtime with the same pool and no limits. And what does a call cost that starts
+//! with a table of 30,000 words, beside one that starts with nothing?
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,7 +138,45 @@ fn call_overhead(criterion: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, call_overhead);
+fn prepared(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let noop = Sandbox::new(component("noop"), Limits::DEFAULT).expect("the guest loads");
+    let table = Sandbox::new(component("prepares"), Limits::DEFAULT).expect("the guest loads");
+    // One finds nothing to look up; the other looks a word up, which touches the table.
+    let nothing = Arc::new(Item::from_text("item", "count"));
+    let word = Arc::new(Item::from_text("item", "word-12345"));
+    let mut group = criterion.benchmark_group("prepared");
+    for (name, sandbox, item) in [
+        ("noop", &noop, &nothing),
+        ("table", &table, &nothing),
+        ("table_looked_up", &table, &word),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| runtime.block_on(call(sandbox, item)));
+        });
+    }
+    group.finish();
+    for (name, item) in [
+        ("table of 30,000", &nothing),
+        ("the same, looked up", &word),
+    ] {
+        let calls = |sandbox: &Sandbox, n: u32| {
+            runtime.block_on(async {
+                for _ in 0..n {
+                    call(sandbox, item).await;
+                }
+            });
+        };
+        print_ratio(
+            ("no-op", name),
+            5_000,
+            |n| calls(&noop, n),
+            |n| calls(&table, n),
+        );
+    }
+}
+
+criterion_group!(benches, call_overhead, prepared);
 
 fn main() {
     benches();

@@ -32,6 +32,28 @@ pub fn by_hand(module: &str, body: &str) -> Vec<u8> {
     from_text(&by_hand_text(module, body))
 }
 
+/// The same, made ready once: `module` holds a function that is exported as `prepare` and
+/// answers where its answer lies.
+pub fn prepared_by_hand(module: &str, body: &str) -> Vec<u8> {
+    let text = by_hand_text(module, body);
+    let detection = r#"(export "trommel:detector/detection@0.1.0""#;
+    from_text(&text.replace(detection, &format!("{PREPARED}{detection}")))
+}
+
+const PREPARED: &str = r#"
+            (func $prepare (result (result (error $failure)))
+                (canon lift (core func $i "prepare") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+            (component $ready
+                (type $f (record (field "code" string) (field "what" string) (field "where" string) (field "hint" string)))
+                (import "failure" (type $failure (eq $f)))
+                (import "prepare" (func $prepare (result (result (error $failure)))))
+                (export $failure' "failure" (type $failure))
+                (export "prepare" (func $prepare) (func (result (result (error $failure'))))))
+            (instance $preparation (instantiate $ready
+                (with "failure" (type $failure)) (with "prepare" (func $prepare))))
+            (export "trommel:detector/prepare@0.1.0" (instance $preparation))
+            "#;
+
 /// The text of [`by_hand`], for tests that change more of it.
 pub fn by_hand_text(module: &str, body: &str) -> String {
     format!(

@@ -41,12 +41,28 @@ impl Sandbox {
         limits: Limits,
         options: EngineOptions,
     ) -> Result<Self, LoadError> {
+        Self::with_greeting(component, limits, options, "hello")
+    }
+
+    /// The same, with another value of its one setting, `greeting`.
+    ///
+    /// # Panics
+    ///
+    /// When the machine gives no threads.
+    pub fn with_greeting(
+        component: &[u8],
+        limits: Limits,
+        options: EngineOptions,
+        greeting: &str,
+    ) -> Result<Self, LoadError> {
         let device = CpuDevice::new(&CpuOptions::default()).expect("threads");
         let engine = Engine::new(Arc::new(device), options)?;
+        let settings = BTreeMap::from([("greeting".to_owned(), greeting.to_owned())]);
+        let component = engine.prepared(component, &settings, &limits)?;
         let detector = engine.assemble(DetectorParts {
             id: "tested".into(),
             revision: RevisionId::new([7; 32]),
-            component: engine.compile(component)?,
+            component: engine.compile(&component)?,
             labels: ["spam".into()].into(),
             reads: vec![PartKind::Text, PartKind::Image],
             models: vec![ModelParts {
@@ -57,7 +73,7 @@ impl Sandbox {
                 name: "words".to_owned(),
                 tokenizer: engine.tokenizer("words", word_piece(), limits.weight_bytes)?,
             }],
-            settings: BTreeMap::from([("greeting".to_owned(), "hello".to_owned())]),
+            settings,
             limits,
         })?;
         Ok(Self { engine, detector })

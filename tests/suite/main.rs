@@ -21,6 +21,7 @@ mod models;
 mod operators;
 mod packages;
 mod policy;
+mod prepare;
 mod preprocess_gpu;
 mod record;
 mod rollout;

@@ -20,6 +20,22 @@ static ALLOCATOR: Allocator = Allocator::new();
 struct Allocator {
     arena: UnsafeCell<[u8; ARENA_BYTES]>,
     used: Cell<usize>,
+    /// Whether the arena is left to others.
+    is_spared: Cell<bool>,
+}
+
+/// Leaves the arena as it is until this is dropped: what is made ready once would fill it
+/// for every call.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn beyond_the_arena() -> impl Drop {
+    struct Beyond;
+    impl Drop for Beyond {
+        fn drop(&mut self) {
+            ALLOCATOR.is_spared.set(false);
+        }
+    }
+    ALLOCATOR.is_spared.set(true);
+    Beyond
 }
 
 // SAFETY: a detector runs on one thread: the contract has no threads and the
@@ -32,6 +48,7 @@ impl Allocator {
         Self {
             arena: UnsafeCell::new([0; ARENA_BYTES]),
             used: Cell::new(0),
+            is_spared: Cell::new(false),
         }
     }
 
@@ -47,6 +64,9 @@ impl Allocator {
 
     /// Takes `size` bytes from `start` on, when the arena reaches that far.
     fn take(&self, start: usize, size: usize) -> Option<usize> {
+        if self.is_spared.get() {
+            return None;
+        }
         let end = start.checked_add(size).filter(|&end| end <= ARENA_BYTES)?;
         self.used.set(end);
         Some(start)
@@ -120,6 +140,29 @@ mod tests {
         assert_eq!(b as usize % 64, 0);
         assert!(b as usize >= a as usize + 3);
         assert!(allocator.offset(b).is_some());
+    }
+
+    #[test]
+    fn a_spared_arena_serves_nobody_and_is_as_it_was_afterwards() {
+        let allocator = Allocator::new();
+        // SAFETY: each block is used with the layout it was made with.
+        unsafe {
+            let before = allocator.alloc(layout(16, 8));
+            allocator.is_spared.set(true);
+            let beyond = allocator.alloc(layout(16, 8));
+            assert!(allocator.offset(beyond).is_none());
+            let moved = allocator.realloc(before, layout(16, 8), 32);
+            assert!(allocator.offset(moved).is_none());
+            allocator.is_spared.set(false);
+            let after = allocator.alloc(layout(16, 8));
+            assert_eq!(
+                allocator.offset(after),
+                Some(0),
+                "the block that moved was the last"
+            );
+            allocator.dealloc(beyond, layout(16, 8));
+            allocator.dealloc(moved, layout(32, 8));
+        }
     }
 
     #[test]

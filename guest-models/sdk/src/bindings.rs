@@ -16,3 +16,16 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     export_macro_name: "export_detector",
 });
+
+/// What a detector exports beside, to be made ready once.
+pub mod preparation {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "preparation",
+        pub_export_macro: true,
+        export_macro_name: "export_preparation",
+        with: {
+            "trommel:detector/failures@0.1.0": crate::bindings::trommel::detector::failures,
+        },
+    });
+}

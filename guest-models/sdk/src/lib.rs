@@ -61,10 +61,75 @@ pub trait Detector {
     fn detect(item: &Item, findings: &Findings) -> Result<(), Failure>;
 }
 
+/// What a detector builds once, when its revision is loaded; see [`export!`].
+///
+/// ```
+/// use std::sync::OnceLock;
+/// use trommel_sdk::{Detector, Failure, Findings, Item, Prepare, settings};
+///
+/// static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+///
+/// struct Listed;
+///
+/// impl Prepare for Listed {
+///     fn prepare() -> Result<(), Failure> {
+///         let words = settings::text("words").unwrap_or_default();
+///         WORDS.get_or_init(|| words.split(' ').map(str::to_lowercase).collect());
+///         Ok(())
+///     }
+/// }
+///
+/// impl Detector for Listed {
+///     fn detect(item: &Item, findings: &Findings) -> Result<(), Failure> {
+///         let words = WORDS.get().expect("every call starts after `prepare`");
+///         for part in item.texts() {
+///             let text = item.text(part)?;
+///             if words.iter().any(|word| text.contains(word.as_str())) {
+///                 findings.signal("listed", 1.0);
+///                 break;
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// trommel_sdk::export!(Listed, prepare);
+/// # fn main() {}
+/// ```
+pub trait Prepare {
+    /// Runs once, when the revision is loaded. Every call starts with statics and memory
+    /// as this leaves them.
+    ///
+    /// It sees [`settings`] and may [`log`], and nothing else. A failure or a panic
+    /// refuses the revision.
+    fn prepare() -> Result<(), Failure>;
+}
+
 /// Exports a [`Detector`] as the component's `detection` interface. Once per
-/// plugin crate, which has `crate-type = ["cdylib"]`.
+/// plugin crate, which has `crate-type = ["cdylib"]`. `export!(Mine, prepare)` exports its
+/// [`Prepare`] too.
 #[macro_export]
 macro_rules! export {
+    ($detector:ty, prepare) => {
+        $crate::export!($detector);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = || {
+            fn is_prepared<D: $crate::Prepare>() {}
+            is_prepared::<$detector>();
+        };
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Preparation;
+            impl $crate::__private::preparation::Guest for Preparation {
+                fn prepare() -> ::core::result::Result<(), $crate::__private::RawFailure> {
+                    $crate::__private::prepare::<$detector>()
+                }
+            }
+            $crate::__private::preparation::export_preparation!(
+                Preparation with_types_in $crate::__private::preparation
+            );
+        };
+    };
     ($detector:ty) => {
         // Elsewhere than in a sandbox, as in the plugin's own unit tests, only the
         // trait is checked: the contract's symbols are no native linker's.
@@ -97,6 +162,20 @@ pub mod __private {
     pub use crate::bindings::trommel::detector::failures::Failure as RawFailure;
     pub use crate::bindings::trommel::detector::results::Findings as RawFindings;
     pub use crate::bindings::{export_detector, exports};
+
+    /// The generated side of `prepare`.
+    pub mod preparation {
+        pub use crate::bindings::preparation::exports::trommel::detector::prepare::Guest;
+        pub use crate::bindings::preparation::{export_preparation, exports};
+    }
+
+    /// Runs `D`'s preparation, and leaves the arena to the calls.
+    pub fn prepare<D: crate::Prepare>() -> Result<(), RawFailure> {
+        crate::log::send_panics_to_the_log();
+        #[cfg(target_arch = "wasm32")]
+        let _beyond = crate::alloc::beyond_the_arena();
+        D::prepare().map_err(Into::into)
+    }
 
     /// Runs `D` on one call's handles.
     pub fn detect<D: crate::Detector>(

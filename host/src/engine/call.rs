@@ -170,7 +170,8 @@ impl Engine {
             .map_err(LoadError::Start)?;
         let starting = detector.pre.instance_pre().instantiate_async(&mut store);
         let started = block_on(starting);
-        let instance = started.map_err(|error| LoadError::Start(fault_of(error, store.data())))?;
+        let instance = started
+            .map_err(|error| LoadError::Start(fault_of(error, || store.data().log.last_words())))?;
         let bindings = Bindings::new(&mut store, &instance);
         bindings.map(|_| ()).map_err(|error| LoadError::Mismatch {
             reason: format!("{error:#}"),
@@ -179,7 +180,7 @@ impl Engine {
 }
 
 /// Drives a future that waits for nothing but its own yields.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     loop {
@@ -208,11 +209,12 @@ pub(super) async fn until<F: Future>(
 /// Instantiates, calls, and checks what can only be checked at the end.
 async fn run(store: &mut Store<CallState>, detector: &Ready) -> Result<Findings, Fault> {
     let instance = detector.pre.instantiate_async(&mut *store).await;
-    let instance: Bindings = instance.map_err(|error| fault_of(error, store.data()))?;
+    let instance: Bindings =
+        instance.map_err(|error| fault_of(error, || store.data().log.last_words()))?;
     let (item, findings) = (Resource::new_borrow(0), Resource::new_borrow(0));
     let detection = instance.trommel_detector_detection();
     let answer = detection.call_detect(&mut *store, item, findings).await;
-    match answer.map_err(|error| fault_of(error, store.data()))? {
+    match answer.map_err(|error| fault_of(error, || store.data().log.last_words()))? {
         Ok(()) => store.data_mut().finish().await,
         Err(failure) => Err(store.data().blamed(failure.into())),
     }
@@ -221,7 +223,10 @@ async fn run(store: &mut Store<CallState>, detector: &Ready) -> Result<Findings,
 /// What a failed call was: our own fault where a host function raised one,
 /// else what the sandbox says. Anything else that stops a guest is an invalid
 /// value or handle that it passed, so it is the guest's.
-fn fault_of(error: wasmtime::Error, state: &CallState) -> Fault {
+pub(super) fn fault_of(
+    error: wasmtime::Error,
+    last_words: impl FnOnce() -> Option<String>,
+) -> Fault {
     let error = match error.downcast::<Fault>() {
         Ok(fault) => return fault,
         Err(error) => error,
@@ -235,7 +240,7 @@ fn fault_of(error: wasmtime::Error, state: &CallState) -> Fault {
     };
     Fault::Trapped {
         reason,
-        last_words: state.log.last_words(),
+        last_words: last_words(),
     }
 }
 
@@ -302,13 +307,7 @@ impl CallState {
     /// given less, or had too little time to begin with, may be the victim of an
     /// overloaded host or a hasty caller.
     pub(super) fn out_of_time(&self) -> Fault {
-        let budget = self.deadline.budget;
-        let ran = TICK * self.n_ticks;
-        if ran * 10 >= budget && self.n_ticks >= MIN_TICKS_TO_BLAME {
-            Fault::Spun { budget }
-        } else {
-            Fault::Starved { ran, budget }
-        }
+        out_of_time(self.n_ticks, self.deadline.budget)
     }
 
     /// Counts time that a host call computed for the guest as time that it ran: how
@@ -430,9 +429,19 @@ impl ResourceLimiter for CallState {
     }
 }
 
+/// Whose fault it is that a guest of so many ticks has not finished.
+pub(super) fn out_of_time(n_ticks: u32, budget: Duration) -> Fault {
+    let ran = TICK * n_ticks;
+    if ran * 10 >= budget && n_ticks >= MIN_TICKS_TO_BLAME {
+        Fault::Spun { budget }
+    } else {
+        Fault::Starved { ran, budget }
+    }
+}
+
 /// Ends the guest rather than answering -1: most allocators abort then anyway,
 /// and the fault names the limit.
-fn grown(wanted: usize, limit: usize, unit: &'static str) -> wasmtime::Result<bool> {
+pub(super) fn grown(wanted: usize, limit: usize, unit: &'static str) -> wasmtime::Result<bool> {
     if wanted <= limit {
         return Ok(true);
     }

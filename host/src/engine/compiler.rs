@@ -24,7 +24,7 @@ const MAX_COMPILED_BYTES: u64 = 512 << 20;
 
 /// Stack of the thread that compiles. The reader of component types recurses; see
 /// `MAX_TYPE_SECTION_BYTES` in `load.rs` for how deep it can.
-const STACK_BYTES: usize = 64 << 20;
+pub(super) const STACK_BYTES: usize = 64 << 20;
 
 /// First byte of an answer that is code.
 const COMPILED: u8 = 0;

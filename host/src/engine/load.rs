@@ -15,7 +15,7 @@ use super::{Blame, CONTRACT_VERSION, Engine, Fault};
 use crate::excerpt::{NAME_CHARS, printable};
 use crate::tokenizer::TokenizerError;
 
-const PACKAGE: &str = "trommel:detector/";
+pub(super) const PACKAGE: &str = "trommel:detector/";
 const DETECTION: &str = "detection";
 
 /// The interfaces that a plugin may import. `failures` holds only types, so it
@@ -128,6 +128,27 @@ pub enum LoadError {
     /// It fails before it is called.
     #[error("the component cannot start: {0}")]
     Start(Fault),
+    /// It fails while it is made ready.
+    #[error("the component's `prepare` failed: {0}")]
+    Prepare(Fault),
+    /// It cannot be frozen once it is ready.
+    #[error(
+        "the component cannot be frozen after `prepare`: {reason}; build it without what is named here, or without `prepare`"
+    )]
+    Unpreparable {
+        /// What the freezer says.
+        reason: String,
+    },
+    /// What it made is too large.
+    #[error(
+        "the component's `prepare` leaves {given} bytes, at most {most} are taken; build less, or leave it to a model"
+    )]
+    Snapshot {
+        /// Bytes that it leaves.
+        given: usize,
+        /// The bound.
+        most: usize,
+    },
     /// A model cannot be used.
     #[error("model `{model}`: {error}")]
     Model {
@@ -151,7 +172,7 @@ impl LoadError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Engine(_) | Self::Compiler(_) => Blame::Host,
-            Self::Start(fault) => fault.blame(),
+            Self::Start(fault) | Self::Prepare(fault) => fault.blame(),
             _ => Blame::Guest,
         }
     }
@@ -220,7 +241,7 @@ impl Engine {
         self.checked(loaded.map_err(|error| malformed(&error))?)
     }
 
-    fn check_bytes(&self, wasm: &[u8]) -> Result<(), LoadError> {
+    pub(super) fn check_bytes(&self, wasm: &[u8]) -> Result<(), LoadError> {
         let most = self.options.max_component_bytes;
         if wasm.len() > most {
             let given = wasm.len();

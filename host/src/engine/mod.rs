@@ -17,13 +17,14 @@ mod host;
 mod import;
 mod limits;
 mod load;
+mod prepare;
 mod shared_runs;
 mod ticker;
 mod tokenizing;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use trommel_tensor::{Device, Weights};
@@ -43,6 +44,7 @@ pub use import::{Import, imports};
 pub use limits::Limits;
 pub(crate) use load::speaks;
 pub use load::{Component, LoadError};
+pub(crate) use prepare::{FREEZER, preparation};
 use tokenizing::{Tokenizers, Tokenizing};
 
 /// The contract version that this host speaks.
@@ -62,6 +64,11 @@ pub struct EngineOptions {
     pub decoder: DecoderOptions,
     /// Who compiles components, and what that may cost.
     pub compiler: Compiler,
+    /// Wall-clock time that a component's `prepare` may take.
+    pub prepare_time: Duration,
+    /// Bytes other than zero that `prepare` may leave in memory. Up to 16 MiB are mapped
+    /// into each call without being copied; more would be copied, where they lie thinly.
+    pub max_snapshot_bytes: usize,
 }
 
 impl Default for EngineOptions {
@@ -72,6 +79,8 @@ impl Default for EngineOptions {
             max_component_bytes: 32 << 20,
             decoder: DecoderOptions::default(),
             compiler: Compiler::in_process(),
+            prepare_time: Duration::from_secs(10),
+            max_snapshot_bytes: 16 << 20,
         }
     }
 }

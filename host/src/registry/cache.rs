@@ -5,6 +5,8 @@
 //! and then renamed, and a cache that cannot be trusted or written is a warning
 //! and a compilation, never an error.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher as _, Hash as _, Hasher, RandomState};
 use std::io::{self, Write as _};
@@ -14,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use super::package::hex;
-use crate::engine::{Component, Engine, LoadError};
+use crate::engine::{Component, Engine, FREEZER, Limits, LoadError};
 
 /// Where compiled components are kept, or nowhere.
 #[derive(Debug, Clone, Default)]
@@ -59,10 +61,33 @@ impl CompileCache {
     /// The component, from the cache where it holds it, compiled and kept
     /// otherwise. Blocking and perhaps slow: not on a caller's executor.
     pub fn component(&self, engine: &Engine, wasm: &[u8]) -> Result<Component, LoadError> {
+        self.kept(engine, &Sha256::digest(wasm), || Ok(Cow::Borrowed(wasm)))
+    }
+
+    /// A component that is made ready first, from the cache where it was with the same
+    /// `settings`: then nothing of it runs. Blocking and slow, as [`Engine::prepared`].
+    pub fn prepared(
+        &self,
+        engine: &Engine,
+        wasm: &[u8],
+        settings: &BTreeMap<String, String>,
+        limits: &Limits,
+    ) -> Result<Component, LoadError> {
+        let digest = prepared_digest(wasm, settings);
+        self.kept(engine, &digest, || engine.prepared(wasm, settings, limits))
+    }
+
+    /// What is kept under `digest`, else what `source` gives, compiled and kept.
+    fn kept<'a>(
+        &self,
+        engine: &Engine,
+        digest: &[u8],
+        source: impl FnOnce() -> Result<Cow<'a, [u8]>, LoadError>,
+    ) -> Result<Component, LoadError> {
         let Some(folder) = &self.folder else {
-            return engine.compile(wasm);
+            return engine.compile(&source()?);
         };
-        let file = folder.join(file_name(engine, wasm));
+        let file = folder.join(file_name(engine, digest));
         if file.exists() {
             match load(engine, &file) {
                 Ok(component) => return Ok(component),
@@ -71,12 +96,13 @@ impl CompileCache {
                 }
             }
         }
-        let compiled = engine.precompile(wasm)?;
+        let wasm = source()?;
+        let compiled = engine.precompile(&wasm)?;
         match write_whole(folder, &file, &compiled) {
             Ok(()) => load(engine, &file),
             Err(error) => {
                 warn!(file = %file.display(), %error, "a compiled component cannot be kept, so it is compiled at every start");
-                engine.compile(wasm)
+                engine.compile(&wasm)
             }
         }
     }
@@ -89,17 +115,30 @@ fn load(engine: &Engine, file: &Path) -> Result<Component, LoadError> {
     unsafe { engine.load_precompiled(file) }
 }
 
-/// sha256 of the component, and a hash of all that makes compiled code fit this
+/// Of all that decides what `prepare` makes of a component: each part with its length, so
+/// that no two read alike.
+fn prepared_digest(wasm: &[u8], settings: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(FREEZER.as_bytes());
+    part(wasm);
+    for (key, value) in settings {
+        part(key.as_bytes());
+        part(value.as_bytes());
+    }
+    hasher.finalize().to_vec()
+}
+
+/// A digest of the component, and a hash of all that makes compiled code fit this
 /// engine: wasmtime's version, its settings, the processor.
-fn file_name(engine: &Engine, wasm: &[u8]) -> String {
+fn file_name(engine: &Engine, digest: &[u8]) -> String {
     let mut compatibility = HashToSha(Sha256::new());
     engine.compatibility().hash(&mut compatibility);
     let compatibility = hex(&compatibility.0.finalize());
-    format!(
-        "{}-{}.cwasm",
-        hex(&Sha256::digest(wasm)),
-        &compatibility[..16]
-    )
+    format!("{}-{}.cwasm", hex(digest), &compatibility[..16])
 }
 
 /// A hasher whose result is the same in every process and version of `std`.
@@ -215,4 +254,29 @@ fn write_whole(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&new);
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_freezer_is_named_by_the_version_that_is_built() {
+        let manifest = include_str!("../../../Cargo.toml");
+        let (name, version) = FREEZER.split_once(' ').expect("a name and a version");
+        let pinned = format!("{name} = {{ version = \"={version}\"");
+        assert!(manifest.contains(&pinned), "{pinned}");
+    }
+
+    #[test]
+    fn settings_that_only_read_alike_are_kept_apart() {
+        let of = |key: &str, value: &str| {
+            prepared_digest(
+                b"wasm",
+                &BTreeMap::from([(key.to_owned(), value.to_owned())]),
+            )
+        };
+        assert_ne!(of("a", "bc"), of("ab", "c"));
+        assert_eq!(of("a", "bc"), of("a", "bc"));
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{CompileCache, FileError, Golden, LayoutError, ManifestError, Package, SettingValue};
 use crate::calibrator::{Calibrator, CalibratorError};
 use crate::engine::{
-    Component, Detector, DetectorParts, Engine, LoadError, ModelParts, TokenizerParts,
+    Component, Detector, DetectorParts, Engine, LoadError, ModelParts, TokenizerParts, preparation,
 };
 use crate::item::Item;
 use crate::signal::Label;
@@ -128,9 +128,11 @@ pub fn load(
     };
     let manifest = &package.manifest;
     let resolved = resolve(package, settings)?;
-    let component = cache
-        .component(engine, &package.component)
-        .map_err(failed)?;
+    let component = match preparation(&package.component).map_err(failed)? {
+        None => cache.component(engine, &package.component),
+        Some(_) => cache.prepared(engine, &package.component, &resolved, &manifest.limits),
+    };
+    let component = component.map_err(failed)?;
     check_imports(package, &component)?;
     let mut models = Vec::new();
     for (name, onnx) in &package.models {

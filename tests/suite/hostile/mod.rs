@@ -7,6 +7,7 @@
 mod by_hand;
 mod guests;
 mod manifest;
+mod prepare;
 mod refused;
 mod slow;
 mod tokenizers;
@@ -107,6 +108,7 @@ fn every_misbehaving_guest_has_a_test() {
         "hostile/mod.rs",
         "hostile/guests.rs",
         "hostile/by_hand.rs",
+        "hostile/prepare.rs",
         "hostile/refused.rs",
         "hostile/tokenizers.rs",
         "limits.rs",
@@ -174,6 +176,7 @@ fn the_security_page_lists_the_tests_that_there_are() {
         "manifest",
         "slow",
         "tokenizers",
+        "prepare",
     ] {
         tests.extend(hostile(module));
     }
