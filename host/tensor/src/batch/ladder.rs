@@ -14,6 +14,10 @@ pub(crate) const RANGES: [u64; 3] = [64, 2, 1];
 /// Trials that a size is given when a device does not answer.
 const MAX_UNANSWERED: u32 = 3;
 
+/// Trials that a size is given when it seems to gain nothing: a busy machine may have held up
+/// the one, and who is turned down stays so.
+const MAX_SLOW: u32 = 2;
+
 /// The least size that holds `n_rows`, or as many when none does.
 pub(crate) fn size_for(n_rows: usize) -> usize {
     let size = SIZES.iter().find(|size| **size >= n_rows);
@@ -44,6 +48,7 @@ pub(crate) struct Ladder {
     /// Of [`RANGES`].
     range: usize,
     n_unanswered: u32,
+    n_slow: u32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -93,10 +98,16 @@ impl Ladder {
         self.state = match finding {
             Finding::Good => {
                 self.n_good += 1;
-                self.n_unanswered = 0;
+                (self.n_unanswered, self.n_slow) = (0, 0);
                 State::Open
             }
-            Finding::Slow => State::Done,
+            Finding::Slow => {
+                self.n_slow += 1;
+                match self.n_slow < MAX_SLOW {
+                    true => State::Open,
+                    false => State::Done,
+                }
+            }
             Finding::Refused(why) => State::Refused(why),
             Finding::Unfit if self.range + 1 < RANGES.len() => {
                 self.range += 1;
@@ -150,6 +161,12 @@ mod tests {
     fn what_gains_nothing_ends_it_and_what_differs_undoes_it() {
         let mut ladder = Ladder::default();
         ladder.learn(Finding::Good);
+        ladder.learn(Finding::Slow);
+        assert_eq!(
+            (ladder.largest(), ladder.to_try(64)),
+            (2, Some(4)),
+            "once more"
+        );
         ladder.learn(Finding::Slow);
         assert_eq!((ladder.largest(), ladder.to_try(64)), (2, None));
         let mut ladder = Ladder::default();

@@ -121,9 +121,8 @@ pub(crate) struct Style {
     /// Whether a batch is filled up to one of the sizes with rows that nobody asked for, and
     /// takes callers of several rows; otherwise it is of such a size, and of callers of one.
     pub(crate) pads: bool,
-    /// Whether a batch must be faster than its rows alone. The runner then answers before it
-    /// returns.
-    pub(crate) must_gain: bool,
+    /// Whether a runner answers before it returns.
+    pub(crate) answers_at_once: bool,
     pub(crate) n_threads: usize,
     /// Operations of a batch at most, roughly: the next waits as long as they take.
     pub(crate) batch_operations: u64,

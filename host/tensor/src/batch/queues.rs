@@ -40,7 +40,7 @@ impl Default for Style {
     fn default() -> Self {
         Self {
             pads: false,
-            must_gain: false,
+            answers_at_once: false,
             n_threads: 1,
             batch_operations: 0,
             batch_bytes: 0,

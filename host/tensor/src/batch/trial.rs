@@ -2,7 +2,7 @@
 //! joined: drawn rows go the way that every caller's go, and their answers are compared.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ladder::Finding;
 use super::lane::Lane;
@@ -23,11 +23,15 @@ const WORTH_IT: f64 = 0.95;
 /// How far apart close rows may be, of the larger of 1 and the number itself.
 const CLOSE: f64 = 1e-5;
 
-/// An answer of a trial.
+/// Which answer of a trial it is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    row: usize,
-    is_alone: bool,
+pub(crate) enum Place {
+    /// Of what is run first, so that all plans are made.
+    Warm,
+    /// Of a row in the batch.
+    Together(usize),
+    /// Of the same row alone.
+    Alone(usize),
 }
 
 /// Rows on their way, and what came of them.
@@ -44,8 +48,12 @@ pub(crate) struct Trial {
 struct Answers {
     together: Vec<(usize, Answered)>,
     alone: Vec<(usize, Answered)>,
-    /// Whether the batch is not worth it, where that was timed.
-    is_slow: bool,
+    /// When the last answer of each kind came.
+    warm_at: Option<Instant>,
+    together_at: Option<Instant>,
+    alone_at: Option<Instant>,
+    /// Whether the batch is not worth it, where that was timed on the thread.
+    is_slow: Option<bool>,
     /// Whether there is nothing to try it with.
     is_undrawn: bool,
 }
@@ -77,21 +85,26 @@ pub(super) fn run(
             answer,
         })
     };
-    let to = |row: usize, is_alone: bool| Answer::Trial(trial.clone(), Place { row, is_alone });
+    let to = |place: Place| Answer::Trial(trial.clone(), place);
     let execute = |callers: Vec<Caller>| lane.runner.clone().execute(lane, callers);
-    let together: Option<Vec<Caller>> = (0..size).map(|row| caller(row, to(row, false))).collect();
-    let alone: Option<Vec<Caller>> = sampled(size)
-        .map(|row| caller(row, to(row, true)))
-        .collect();
-    let (Some(together), Some(alone)) = (together, alone) else {
+    let all = |place: fn(usize) -> Place| -> Option<Vec<Caller>> {
+        (0..size).map(|row| caller(row, to(place(row)))).collect()
+    };
+    let alone = sampled(size).map(|row| caller(row, to(Place::Alone(row))));
+    let alone: Option<Vec<Caller>> = alone.collect();
+    let (Some(together), Some(alone)) = (all(Place::Together), alone) else {
         trial.lock().is_undrawn = true;
         return;
     };
+    if !style.answers_at_once {
+        execute(caller(0, to(Place::Warm)).into_iter().collect());
+        execute(all(|_| Place::Warm).unwrap_or_default());
+    }
     execute(together);
     for one in alone {
         execute(vec![one]);
     }
-    if style.must_gain {
+    if style.answers_at_once {
         let nobody = |row| caller(row, Answer::Nobody);
         let time = |rows: Vec<usize>| {
             let callers: Option<Vec<Caller>> = rows.into_iter().map(nobody).collect();
@@ -106,9 +119,14 @@ pub(super) fn run(
                 least[1] = least[1].min(time(vec![row]));
             }
         }
-        let [together, alone] = least.map(|time| time.as_secs_f64());
-        trial.lock().is_slow = together > WORTH_IT * alone * size as f64;
+        trial.lock().is_slow = Some(is_slow(size, least[0], least[1]));
     }
+}
+
+/// Whether a batch of `size` that takes `together` is not worth it beside rows that take
+/// `alone` each.
+fn is_slow(size: usize, together: Duration, alone: Duration) -> bool {
+    together.as_secs_f64() > WORTH_IT * alone.as_secs_f64() * size as f64
 }
 
 /// The rows that are run alone too.
@@ -124,9 +142,17 @@ impl Trial {
     /// Takes one answer.
     pub(super) fn take(&self, place: Place, answered: Answered) {
         let mut answers = self.lock();
-        match place.is_alone {
-            true => answers.alone.push((place.row, answered)),
-            false => answers.together.push((place.row, answered)),
+        let at = Some(now());
+        match place {
+            Place::Warm => answers.warm_at = at,
+            Place::Together(row) => {
+                answers.together.push((row, answered));
+                answers.together_at = at;
+            }
+            Place::Alone(row) => {
+                answers.alone.push((row, answered));
+                answers.alone_at = at;
+            }
         }
     }
 
@@ -157,10 +183,23 @@ impl Trial {
                 }
             }
         }
-        match answers.is_slow {
+        match answers.is_slow.unwrap_or_else(|| self.was_slow(answers)) {
             true => Finding::Slow,
             false => Finding::Good,
         }
+    }
+
+    /// Of a device that answers later, one submission after the other: from the last answer
+    /// of what came before to the last of its own.
+    fn was_slow(&self, answers: &Answers) -> bool {
+        let (Some(warm), Some(together), Some(alone)) =
+            (answers.warm_at, answers.together_at, answers.alone_at)
+        else {
+            return false;
+        };
+        let n_sampled = sampled(self.size).count() as u32;
+        let each = alone.saturating_duration_since(together) / n_sampled;
+        is_slow(self.size, together.saturating_duration_since(warm), each)
     }
 }
 

@@ -70,7 +70,7 @@ impl CpuDevice {
         let style = Style {
             // A plan for any number of rows: none need be filled up.
             pads: false,
-            must_gain: true,
+            answers_at_once: true,
             n_threads: options.n_threads.get(),
             batch_operations: n_operations(BATCH_OPERATIONS),
             batch_bytes: BATCH_BYTES,

@@ -241,8 +241,7 @@ fn style(options: &GpuOptions, kind: AdapterKind) -> Style {
     Style {
         // A plan is made for each number of rows: there are to be few.
         pads: true,
-        // What one row leaves idle of a GPU, others use.
-        must_gain: false,
+        answers_at_once: false,
         n_threads: 1,
         batch_operations: if options.batching {
             batch_operations

@@ -196,8 +196,8 @@ impl Runner for Core {
         let begun = self.contained(|| self.begin(&mut callers));
         match begun {
             Ok(Some(begun)) => begun.submit(self, lane.clone(), start),
-            // Alone, each may find a place.
-            Ok(None) if callers.len() > 1 => {
+            // Alone, each may find a place, and is told of its own mistakes only.
+            Ok(None) | Err(_) if callers.len() > 1 => {
                 for caller in callers {
                     self.clone().execute(lane, vec![caller]);
                 }
