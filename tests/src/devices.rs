@@ -34,6 +34,9 @@ pub fn devices() -> Vec<(&'static str, Arc<dyn Device>)> {
     devices
 }
 
+/// What [`gpu`] has opened.
+static OPENED: [OnceLock<Option<Arc<GpuDevice>>>; 2] = [OnceLock::new(), OnceLock::new()];
+
 /// The adapter at hand, software included; none, with the reason printed, where there is
 /// none. Opened once for all tests of a process: a driver takes a while.
 ///
@@ -41,7 +44,6 @@ pub fn devices() -> Vec<(&'static str, Arc<dyn Device>)> {
 ///
 /// When there is none though `TROMMEL_GPU_REQUIRED` is set, as it is in CI.
 pub fn gpu(checked_shaders: bool) -> Option<Arc<GpuDevice>> {
-    static OPENED: [OnceLock<Option<Arc<GpuDevice>>>; 2] = [OnceLock::new(), OnceLock::new()];
     let opened = &OPENED[usize::from(checked_shaders)];
     opened.get_or_init(|| new_gpu(checked_shaders)).clone()
 }
@@ -180,6 +182,10 @@ pub async fn run(
 }
 
 /// Uploads, runs and reads back: the outputs in the file's order.
+///
+/// # Panics
+///
+/// When a kernel of a GPU did not compile: the CPU would be compared with itself.
 pub async fn evaluate(
     device: &dyn Device,
     session: &dyn Session,
@@ -196,6 +202,9 @@ pub async fn evaluate(
             shape: tensor.shape().to_vec(),
             bytes: tensor.read().await?,
         });
+    }
+    for gpu in OPENED.iter().filter_map(OnceLock::get).flatten() {
+        assert_eq!(gpu.n_refused_kernels(), 0, "kernels that do not compile");
     }
     Ok(arrays)
 }

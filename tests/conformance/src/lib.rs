@@ -134,6 +134,7 @@ async fn run_set(case: &Case, set: &Set, target: &Target) -> Result<(), Miss> {
         .map_err(|error| Miss::while_loading(&error))?;
     let graph = std::sync::Arc::new(graph);
     target.covers(&graph).map_err(Miss::unsupported)?;
+    let n_refused = target.n_refused_kernels();
     let device = target.device.as_ref();
     let session = device
         .session(&graph)
@@ -153,6 +154,11 @@ async fn run_set(case: &Case, set: &Set, target: &Target) -> Result<(), Miss> {
         account: account.clone(),
     };
     let given = session.run(run).await.map_err(failed)?;
+    if target.n_refused_kernels() > n_refused {
+        return Err(Miss::fail(
+            "a kernel does not compile, and another device ran",
+        ));
+    }
     for ((name, wanted), given) in set.outputs.iter().zip(&given) {
         let given = Value {
             dtype: given.dtype(),

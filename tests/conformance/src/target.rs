@@ -81,4 +81,10 @@ impl Target {
         let why = self.gpu.as_ref().and_then(|gpu| gpu.uncovered(graph));
         why.map_or(Ok(()), Err)
     }
+
+    /// Kernels that were refused when a graph was made ready, so that another device ran it.
+    pub(crate) fn n_refused_kernels(&self) -> usize {
+        let gpu = self.gpu.as_ref();
+        gpu.map_or(0, |gpu| gpu.n_refused_kernels())
+    }
 }

@@ -159,6 +159,13 @@ impl GpuDevice {
         plan.err().map(|why| why.to_string())
     }
 
+    /// Kernels that the driver did not take since the GPU was opened: their models run on the
+    /// CPU, and a test would compare that with itself.
+    pub fn n_refused_kernels(&self) -> usize {
+        let live = self.shared.gpu.peek();
+        live.map_or(0, |live| live.pipelines.n_refused())
+    }
+
     fn place(&self, key: (Digest, bool)) -> Arc<Place> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever makes a session holds its place; the others are left by sessions that ended.

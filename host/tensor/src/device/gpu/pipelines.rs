@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::FutureExt as _;
@@ -22,6 +22,7 @@ pub(super) struct Pipelines {
     cache: Option<(wgpu::PipelineCache, PathBuf)>,
     /// Whether something was compiled since the cache was written.
     is_stale: AtomicBool,
+    n_refused: AtomicUsize,
 }
 
 /// A compiled kernel.
@@ -49,7 +50,13 @@ impl Pipelines {
             compiled: Mutex::default(),
             cache,
             is_stale: AtomicBool::new(false),
+            n_refused: AtomicUsize::new(0),
         }
+    }
+
+    /// Kernels that the driver did not take.
+    pub(super) fn n_refused(&self) -> usize {
+        self.n_refused.load(Ordering::Relaxed)
     }
 
     /// The compiled kernel of a program whose inputs lie as `plan` says. `None` when the
@@ -110,6 +117,7 @@ impl Pipelines {
             });
         if let Some(error) = scope.pop().now_or_never().flatten() {
             tracing::error!(%error, source, "a kernel does not compile");
+            self.n_refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         Some(Pipeline { pipeline, layout })
