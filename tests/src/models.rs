@@ -4,6 +4,7 @@
 //! Weights are scaled so that values stay around 1 from layer to layer, as in a
 //! trained model; else an error would drown or explode on its way to the output.
 
+mod encoder;
 mod minilm;
 mod mobilenet;
 mod resnet;
@@ -15,7 +16,7 @@ use crate::random::Random;
 /// The operator set of the files: the first with LayerNormalization.
 const OPSET: i64 = 17;
 
-/// A published architecture.
+/// An architecture; but for the last they are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// Sandler et al. 2018, arXiv:1801.04381: `pixels` f32 `[batch, 3, side, side]` to
@@ -27,6 +28,9 @@ pub enum Architecture {
     /// `input_ids` and `attention_mask`, i64 `[batch, sequence]`, to f32
     /// `[batch, 384 / narrowed_by]`, the mean over what the mask keeps.
     MiniLm,
+    /// Two layers of a like encoder as newer exporters write it: `token_type_ids` as well,
+    /// and an answer of length 1.
+    Encoder,
 }
 
 /// How large a model is, and what it reads.
@@ -61,8 +65,16 @@ impl Size {
 }
 
 impl Architecture {
+    /// Those that others publish figures of.
+    pub const PUBLISHED: [Self; 3] = [Self::MobileNetV2, Self::ResNet18, Self::MiniLm];
+
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::MobileNetV2, Self::ResNet18, Self::MiniLm];
+    pub const ALL: [Self; 4] = [
+        Self::MobileNetV2,
+        Self::ResNet18,
+        Self::MiniLm,
+        Self::Encoder,
+    ];
 
     /// As benches and tests call it.
     pub fn name(self) -> &'static str {
@@ -70,6 +82,7 @@ impl Architecture {
             Self::MobileNetV2 => "mobilenet-v2",
             Self::ResNet18 => "resnet-18",
             Self::MiniLm => "minilm",
+            Self::Encoder => "encoder",
         }
     }
 
@@ -79,6 +92,7 @@ impl Architecture {
             Self::MobileNetV2 => mobilenet::file(size),
             Self::ResNet18 => resnet::file(size),
             Self::MiniLm => minilm::file(size),
+            Self::Encoder => encoder::file(size),
         }
     }
 
@@ -87,6 +101,7 @@ impl Architecture {
         match self {
             Self::MobileNetV2 | Self::ResNet18 => vec![("pixels".to_owned(), images(size, n_rows))],
             Self::MiniLm => minilm::inputs(size, n_rows),
+            Self::Encoder => encoder::inputs(size, n_rows),
         }
     }
 }

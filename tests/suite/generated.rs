@@ -6,6 +6,7 @@
 //! trommel-tests generated` tries others, and more of them.
 
 mod chain;
+mod lookups;
 mod movement;
 mod operators;
 mod reference;

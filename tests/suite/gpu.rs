@@ -12,7 +12,7 @@ use trommel_tensor::{
     TensorError, plan_text,
 };
 use trommel_tests::devices::{Array, evaluate, gpu, gpu_of, graph, new_gpu, run, upload};
-use trommel_tests::onnx::{Attribute, Builder, Dim, without_a_plan};
+use trommel_tests::onnx::{Attribute, Builder, Dim, Writer, without_a_plan};
 
 fn session(device: &GpuDevice, file: &[u8]) -> Arc<dyn Session> {
     device.session(&graph(file)).unwrap()
@@ -83,6 +83,66 @@ async fn an_index_outside_its_table_fails_the_run_and_reads_nothing_else() {
         }
         let found = answer(&device, session.as_ref(), &[1], &[1.0]).await;
         assert_eq!(found.unwrap(), [2.0, 3.0], "the next run is as good as new");
+    }
+}
+
+/// `x` is the indices, of three numbers in each of two rows.
+fn picked(operator: &str) -> Vec<u8> {
+    let to = [Attribute::Integer("to", DataType::Int64 as i64)];
+    let axis = [Attribute::Integer("axis", 1)];
+    let mut writer = Writer::new(18, 1);
+    let x = writer.input("x", &[Dim::Size(2), Dim::Size(1)]);
+    let at = writer.node("Cast", &[&x], &to);
+    let data = writer.floats(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let y = match operator {
+        "GatherElements" => writer.node(operator, &[&data, &at], &axis),
+        "GatherND" => writer.node(
+            operator,
+            &[&data, &at],
+            &[Attribute::Integer("batch_dims", 1)],
+        ),
+        "ScatterElements" => {
+            let updates = writer.floats(&[2, 1], &[8.0, 9.0]);
+            writer.node(operator, &[&data, &at, &updates], &axis)
+        }
+        _ => {
+            let updates = writer.floats(&[2, 3], &[8.0; 6]);
+            writer.node(operator, &[&data, &at, &updates], &[])
+        }
+    };
+    writer.file(&[&y])
+}
+
+#[tokio::test]
+async fn whatever_indices_say_nothing_outside_is_read_or_written() {
+    let cases: [(&str, [f32; 2], &[f32]); 4] = [
+        ("GatherElements", [2.0, -1.0], &[2.0, 5.0]),
+        ("GatherND", [2.0, 0.0], &[2.0, 3.0]),
+        (
+            "ScatterElements",
+            [-3.0, 1.0],
+            &[8.0, 1.0, 2.0, 3.0, 9.0, 5.0],
+        ),
+        ("ScatterND", [1.0, 1.0], &[0.0, 1.0, 2.0, 8.0, 8.0, 8.0]),
+    ];
+    for checked in [false, true] {
+        let Some(device) = gpu(checked) else { return };
+        for (operator, good, right) in cases {
+            let session = session(&device, &picked(operator));
+            assert_eq!(device.uncovered(session.graph()), None);
+            let run =
+                async |values: [f32; 2]| answer(&device, session.as_ref(), &[2, 1], &values).await;
+            assert_eq!(run(good).await.unwrap(), right, "{operator}");
+            for outside in [3.0, -4.0, 2e9, -2e9, 9e18] {
+                let found = run([good[0], outside]).await;
+                let error = found.expect_err(operator);
+                assert!(
+                    matches!(error, TensorError::RunFailed { .. }),
+                    "{operator} at {outside}: {error}"
+                );
+            }
+            assert_eq!(run(good).await.unwrap(), right, "{operator} again");
+        }
     }
 }
 

@@ -250,7 +250,9 @@ async fn a_path_is_opened_by_nobody() {
 }
 
 /// What the scripted guest imports.
-const SCRIPTED: &[&str] = &["content", "images", "log", "results", "settings", "tensors"];
+const SCRIPTED: &[&str] = &[
+    "content", "images", "log", "results", "settings", "tensors", "tokenizers",
+];
 
 #[tokio::test]
 async fn within_an_item_an_image_is_made_once_whoever_asks() {

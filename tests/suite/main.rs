@@ -5,6 +5,7 @@
     reason = "a test that unwraps in vain has failed, as it should"
 )]
 
+mod attention;
 mod bad_models;
 mod batch;
 mod cache;

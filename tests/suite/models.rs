@@ -72,11 +72,7 @@ async fn reference(graph: &Arc<Graph>, inputs: &[(String, Array)]) -> Array {
 /// Else a model that runs on the CPU behind a GPU would be compared with itself.
 #[test]
 fn the_models_have_a_plan_for_a_gpu() {
-    for architecture in [
-        Architecture::MobileNetV2,
-        Architecture::ResNet18,
-        Architecture::MiniLm,
-    ] {
+    for architecture in Architecture::ALL {
         let graph = graph(&architecture.file(&Size::SMALL));
         let name = architecture.name();
         let plan = plan_text(&graph, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -99,6 +95,11 @@ async fn a_minilm_answers_as_on_the_cpu_in_any_batch() {
     check(Architecture::MiniLm, Size::SMALL, &[]).await;
 }
 
+#[tokio::test]
+async fn an_encoder_answers_as_on_the_cpu_in_any_batch() {
+    check(Architecture::Encoder, Size::SMALL, &[]).await;
+}
+
 /// The CPU's softmax sums from the first address that 32 divides, so the order of a sum
 /// over 17 scores moves with where the row lies in memory (tract-linalg 0.23.9,
 /// `map_reduce_slice_with_alignment`). Multiples of 8 tokens are not affected.
@@ -113,7 +114,12 @@ async fn a_minilm_answers_as_on_the_cpu_at_an_odd_number_of_tokens() {
 
 #[tokio::test]
 async fn what_the_mask_hides_does_not_change_a_score() {
-    let (architecture, size) = (Architecture::MiniLm, Size::SMALL);
+    for architecture in [Architecture::MiniLm, Architecture::Encoder] {
+        check_hidden(architecture, Size::SMALL).await;
+    }
+}
+
+async fn check_hidden(architecture: Architecture, size: Size) {
     let graph = graph(&architecture.file(&size));
     let inputs = architecture.inputs(&size, 2);
     let mut other = inputs.clone();

@@ -10,7 +10,9 @@ use trommel_tests::counting::CountingDevice;
 use trommel_tests::plugin::PluginFolder;
 
 /// What the scripted guest imports.
-const SCRIPTED: &[&str] = &["content", "images", "log", "results", "settings", "tensors"];
+const SCRIPTED: &[&str] = &[
+    "content", "images", "log", "results", "settings", "tensors", "tokenizers",
+];
 
 /// Detectors with the scripted guest and one model, and the device that counts its runs.
 fn detectors(names: &[&str]) -> (Host, Arc<CountingDevice>) {

@@ -1,10 +1,11 @@
 //! The operators that a chain is made of: maps, arithmetic, sums. What moves elements
-//! stands in `movement`, what looks through windows in `windows`.
+//! stands in `movement`, what looks through windows in `windows`, what looks elements up in
+//! `lookups`.
 
 use trommel_tests::onnx::Attribute;
 
 use super::chain::{Chain, Operator, Value};
-use super::{movement, windows};
+use super::{lookups, movement, windows};
 
 const fn operator(name: &'static str, write: fn(&mut Chain) -> Option<Value>) -> Operator {
     Operator { name, write }
@@ -58,6 +59,13 @@ pub(super) const OPERATORS: &[Operator] = &[
     operator("BatchNormalization", batch_normalization),
     operator("LayerNormalization", layer_normalization),
     operator("Cast", cast),
+    operator("GatherElements", lookups::gather_elements),
+    operator("ScatterElements", lookups::scatter_elements),
+    operator("TopK", lookups::top_k),
+    operator("CumSum", lookups::cum_sum),
+    operator("Trilu", lookups::trilu),
+    operator("Attention by itself", lookups::attention),
+    operator("ConvTranspose", lookups::conv_transpose),
     operator("Gather", movement::gather),
     operator("Slice", movement::slice),
     operator("Concat", movement::concat),

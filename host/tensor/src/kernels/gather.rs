@@ -2,8 +2,8 @@
 
 use super::Program;
 use super::text::{Text, computed};
+use crate::plan::Gather;
 use crate::plan::view::count;
-use crate::plan::{Element, Gather};
 
 pub(super) fn program(mut text: Text<'_>, it: &Gather) -> Program {
     text.faults();
@@ -18,15 +18,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Gather) -> Program {
     text.size("AXIS", rest[0] as u64);
     text.size("INDICES", (it.indices.n_elements() as u64).max(1));
     text.size("INNER", (inner as u64).max(1));
-    // A wide index is in reach only if its upper word is its sign's.
-    text.line(match it.indices.element {
-        Element::I64 => {
-            "fn narrow(it: vec2<u32>) -> i32 {\n\
-             \x20   let low = bitcast<i32>(it.x);\n\
-             \x20   return select(2147483647, low, it.y == select(0u, 0xffffffffu, low < 0));\n}"
-        }
-        _ => "fn narrow(it: i32) -> i32 { return it; }",
-    });
+    text.narrow(it.indices.element);
     text.line(format_args!("alias Data = {};", computed(it.data.element)));
     text.line(include_str!("gather.wgsl"));
     let n = text.n_stored();

@@ -46,6 +46,17 @@ pub(super) fn write(text: &mut Text<'_>, name: &str, map: &Map, carried: Option<
         let narrowed = include_str!("narrowed.wgsl");
         text.line(narrowed.replace("narrowed(", &format!("{name}_narrowed(")));
     }
+    let is_wide = |(node, _): &(Node, Element)| match *node {
+        Node::Combine(function, a, _) => {
+            map.nodes[a].1 == Element::I64
+                && !matches!(function, Function2::Equal | Function2::NotEqual)
+        }
+        Node::Apply(_, a) => map.nodes[a].1 == Element::I64,
+        _ => false,
+    };
+    if map.nodes.iter().any(is_wide) {
+        text.wide();
+    }
     let argument = carried.map_or(String::new(), |carried| format!(", it: {carried}"));
     text.line(format_args!(
         "fn {name}(i: u32{argument}) -> {} {{",
@@ -62,7 +73,10 @@ pub(super) fn write(text: &mut Text<'_>, name: &str, map: &Map, carried: Option<
             Node::F32(x) => literal(x),
             Node::I32(i32::MIN) => "i32(-2147483647 - 1)".to_owned(),
             Node::I32(x) => format!("i32({x})"),
-            Node::Apply(function, a) => apply(name, function, &of(a)),
+            Node::Index { stride, size } => {
+                format!("i32(i / {}u % {}u)", stride.max(1), size.max(1))
+            }
+            Node::Apply(function, a) => apply(name, function, &of(a), element_of(a)),
             Node::Combine(function, a, b) => combine(name, function, &of(a), &of(b), element_of(a)),
             Node::Select(c, a, b) => format!("select(n{b}, n{a}, n{c})"),
             Node::Cast(a) => cast(name, &of(a), element_of(a), *element),
@@ -77,8 +91,9 @@ pub(super) fn literal(x: f32) -> String {
     format!("bitcast<f32>({}u)", x.to_bits())
 }
 
-fn apply(name: &str, function: Function1, x: &str) -> String {
+fn apply(name: &str, function: Function1, x: &str, element: Element) -> String {
     match function {
+        Function1::Negate if element == Element::I64 => format!("wide_negated({x})"),
         Function1::Abs => format!("abs({x})"),
         Function1::Negate => format!("-{x}"),
         Function1::Sign => format!("sign({x})"),
@@ -129,6 +144,15 @@ fn apply(name: &str, function: Function1, x: &str) -> String {
 fn combine(name: &str, function: Function2, a: &str, b: &str, element: Element) -> String {
     let wide = element == Element::I64;
     match function {
+        Function2::Add if wide => format!("wide_add({a}, {b})"),
+        Function2::Subtract if wide => format!("wide_add({a}, wide_negated({b}))"),
+        Function2::Multiply if wide => format!("wide_multiply({a}, {b})"),
+        Function2::Min if wide => format!("select({a}, {b}, wide_less({b}, {a}))"),
+        Function2::Max if wide => format!("select({a}, {b}, wide_less({a}, {b}))"),
+        Function2::Less if wide => format!("wide_less({a}, {b})"),
+        Function2::LessEqual if wide => format!("!wide_less({b}, {a})"),
+        Function2::Greater if wide => format!("wide_less({b}, {a})"),
+        Function2::GreaterEqual if wide => format!("!wide_less({a}, {b})"),
         Function2::Add => format!("{a} + {b}"),
         Function2::Subtract => format!("{a} - {b}"),
         Function2::Multiply => format!("{a} * {b}"),

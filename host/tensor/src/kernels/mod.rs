@@ -6,18 +6,24 @@
 //! specialised to its step; the same step always gives the same text. Nothing here has
 //! met a device.
 
+mod attend;
 mod concat;
 mod contract;
 mod convolve;
+mod deconvolve;
 mod gather;
 mod map;
 mod pad;
+mod pick;
 mod pool;
 pub(crate) mod preprocess;
 mod reduce;
 mod resize;
 mod row;
+mod scan;
+mod scatter;
 mod text;
+mod top;
 
 use crate::plan::{Body, Plan, Step, ValueId};
 
@@ -55,6 +61,12 @@ pub(crate) fn program(plan: &Plan, step: &Step) -> Program {
         Body::Concat(it) => concat::program(text, it),
         Body::Pad(it) => pad::program(text, it),
         Body::Resize(it) => resize::program(text, it),
+        Body::Attend(it) => attend::program(text, it),
+        Body::Deconvolve(it) => deconvolve::program(text, it),
+        Body::Pick(it) => pick::program(text, it),
+        Body::Scatter(it) => scatter::program(text, it),
+        Body::Scan(it) => scan::program(text, it),
+        Body::Top(it) => top::program(text, it),
     }
 }
 

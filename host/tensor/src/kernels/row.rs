@@ -1,4 +1,4 @@
-//! Rows made anew from all of their elements: softmax, root mean square.
+//! Rows made anew from all of their elements: softmax, root mean square, layer norm.
 
 use super::Program;
 use super::map::literal;
@@ -17,26 +17,25 @@ pub(super) fn program(mut text: Text<'_>, it: &Row) -> Program {
     text.element("x", &it.input);
     let (n, rows) = (count(along), count(kept));
     text.size("N", n as u64);
-    let functions = match it.kind {
-        RowKind::Softmax | RowKind::LogSoftmax => "const SHIFTS: bool = true;\n\
-             fn term(it: f32, most: f32) -> f32 { return exp(it - most); }"
-            .to_owned(),
-        RowKind::RootMeanSquare(_) => "const SHIFTS: bool = false;\n\
-             fn term(it: f32, most: f32) -> f32 { return it * it; }"
-            .to_owned(),
+    let (from, term, last) = match it.kind {
+        RowKind::Softmax => ("MOST", "exp(it)", "exp(it) / sum".to_owned()),
+        RowKind::LogSoftmax => ("MOST", "exp(it)", "it - log(sum)".to_owned()),
+        RowKind::RootMeanSquare(lift) => ("NOTHING", "it * it", rooted(lift)),
+        RowKind::Normalised(lift) => ("MEAN", "it * it", rooted(lift)),
     };
-    text.line(functions);
-    let last = match it.kind {
-        RowKind::Softmax => "exp(it - most) / sum".to_owned(),
-        RowKind::LogSoftmax => "it - most - log(sum)".to_owned(),
-        RowKind::RootMeanSquare(lift) => {
-            format!("it / sqrt(sum / f32(N) + {})", literal(lift))
-        }
-    };
+    for name in ["MOST", "MEAN"] {
+        text.line(format_args!("const FROM_{name}: bool = {};", name == from));
+    }
     text.line(format_args!(
-        "fn last(it: f32, most: f32, sum: f32) -> f32 {{ return {last}; }}"
+        "fn term(it: f32) -> f32 {{ return {term}; }}\n\
+         fn last(it: f32, sum: f32) -> f32 {{ return {last}; }}"
     ));
     text.line(include_str!("row.wgsl"));
     let n_groups = if n == 0 { 0 } else { rows as u64 };
     text.program(n_groups, (n as u64).saturating_mul(4))
+}
+
+/// Divided by the root of the mean square and a little.
+fn rooted(lift: f32) -> String {
+    format!("it / sqrt(sum / f32(N) + {})", literal(lift))
 }

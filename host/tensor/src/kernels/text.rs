@@ -12,6 +12,7 @@ pub(super) struct Text<'a> {
     inputs: Vec<ValueId>,
     text: String,
     tells_faults: bool,
+    knows_wide: bool,
 }
 
 impl<'a> Text<'a> {
@@ -24,6 +25,7 @@ impl<'a> Text<'a> {
             inputs: step.inputs(),
             text: String::new(),
             tells_faults: false,
+            knows_wide: false,
         };
         let out = stored(step.element());
         text.line("@group(0) @binding(0) var<uniform> part: vec4<u32>;");
@@ -133,6 +135,27 @@ impl<'a> Text<'a> {
             "@group(0) @binding({binding}) var<storage, read_write> faults: array<atomic<u32>>;\n\
              fn fault() {{ atomicMax(&faults[0], 1u); }}"
         ));
+    }
+
+    /// Declares `Index`, how an index is kept, and `narrow(index)`, the same as i32: a wide
+    /// one is in reach only if its upper word is its sign's.
+    pub(super) fn narrow(&mut self, element: Element) {
+        self.line(match element {
+            Element::I64 => {
+                "alias Index = vec2<u32>;\n\
+                 fn narrow(it: Index) -> i32 {\n\
+                 \x20   let low = bitcast<i32>(it.x);\n\
+                 \x20   return select(2147483647, low, it.y == select(0u, 0xffffffffu, low < 0));\n}"
+            }
+            _ => "alias Index = i32;\nfn narrow(it: Index) -> i32 { return it; }",
+        });
+    }
+
+    /// Declares arithmetic of I64, once.
+    pub(super) fn wide(&mut self) {
+        if !std::mem::replace(&mut self.knows_wide, true) {
+            self.line(include_str!("wide.wgsl"));
+        }
     }
 
     /// A shader whose every thread stores `compute(i)` for one `i` below `n`.

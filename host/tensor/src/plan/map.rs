@@ -26,6 +26,12 @@ pub(crate) enum Node {
     Source(usize),
     F32(f32),
     I32(i32),
+    /// Where the element stands along a dimension, as I32: its row-major index divided by
+    /// `stride`, less all that is a whole number of `size`.
+    Index {
+        stride: usize,
+        size: usize,
+    },
     Apply(Function1, usize),
     Combine(Function2, usize, usize),
     /// The second where the first holds, else the third.
@@ -38,7 +44,9 @@ impl Node {
     /// The nodes that it takes.
     pub(crate) fn arguments(self) -> impl Iterator<Item = usize> {
         let (a, b, c) = match self {
-            Self::Source(_) | Self::F32(_) | Self::I32(_) => (None, None, None),
+            Self::Source(_) | Self::F32(_) | Self::I32(_) | Self::Index { .. } => {
+                (None, None, None)
+            }
             Self::Apply(_, a) | Self::Cast(a) => (Some(a), None, None),
             Self::Combine(_, a, b) => (Some(a), Some(b), None),
             Self::Select(a, b, c) => (Some(a), Some(b), Some(c)),
@@ -171,7 +179,7 @@ impl Map {
                     continue;
                 }
                 Node::Source(source) => Node::Source(place[source]),
-                Node::F32(_) | Node::I32(_) => node,
+                Node::F32(_) | Node::I32(_) | Node::Index { .. } => node,
                 Node::Apply(function, a) => Node::Apply(function, number(a)),
                 Node::Combine(function, a, b) => Node::Combine(function, number(a), number(b)),
                 Node::Select(c, a, b) => Node::Select(number(c), number(a), number(b)),

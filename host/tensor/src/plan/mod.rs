@@ -21,8 +21,9 @@ use std::sync::Arc;
 
 pub(crate) use map::{Function1, Function2, Map, Node, Source};
 pub(crate) use steps::{
-    Axis, Body, Concat, Contract, Convolve, Extreme, Gather, Pad, PadMode, Pool, PoolKind, Reduce,
-    Reducer, Resize, ResizeAxis, Row, RowKind, Spatial, Step,
+    Attend, AttendAxis, Axis, Body, Concat, Contract, Convolve, Deconvolve, Extreme, Gather,
+    Looked, Pad, PadMode, Pick, Pool, PoolKind, Reduce, Reducer, Resize, ResizeAxis, Row, RowKind,
+    Scan, Scatter, Spatial, Step, Top, Update,
 };
 pub(crate) use view::View;
 
@@ -64,7 +65,7 @@ pub(crate) struct Uncovered {
 pub(crate) enum Element {
     F32,
     I32,
-    /// Two words, the lower one first: moved, compared and cast, never added.
+    /// Two words, the lower one first. Sums and products wrap around, as the CPU's do.
     I64,
     /// One word, 0 or 1.
     Bool,

@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::view::count;
 use super::{
-    Axis, Body, Element, Map, Node, Place, Plan, PlanPort, PoolKind, Source, ValueId, View,
+    AttendAxis, Axis, Body, Element, Map, Node, Place, Plan, PlanPort, PoolKind, Source, ValueId,
+    View,
 };
 use crate::shape::shown;
 
@@ -136,6 +137,59 @@ impl Display for Body {
                 it.along.window,
                 shown(&it.shape)
             ),
+            Self::Attend(it) => {
+                let sizes = |axes: &[AttendAxis]| count(axes.iter().map(|axis| axis.size));
+                write!(
+                    f,
+                    "attend {} to {} for {} as {} × [{}, {}]·[{}, {}]·[{}, {}]",
+                    it.q,
+                    it.k,
+                    it.v,
+                    sizes(&it.batch),
+                    sizes(&it.rows),
+                    sizes(&it.depth),
+                    sizes(&it.depth),
+                    sizes(&it.keys),
+                    sizes(&it.keys),
+                    sizes(&it.features)
+                )?;
+                match &it.scores {
+                    Some(scores) => write!(f, " by scores {scores}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Deconvolve(it) => {
+                write!(f, "deconvolve {} by {}", it.input, it.kernel)?;
+                for spatial in &it.spatial {
+                    write!(
+                        f,
+                        " {}→{}·{}",
+                        spatial.input, spatial.output, spatial.stride
+                    )?;
+                }
+                plus(f, Some(&it.bias))
+            }
+            Self::Pick(it) => write!(
+                f,
+                "pick {} at {} to {}",
+                it.data,
+                it.indices,
+                shown(&it.shape)
+            ),
+            Self::Scatter(it) => write!(
+                f,
+                "scatter {:?} {} at {} into {}",
+                it.update, it.updates, it.indices, it.data
+            ),
+            Self::Scan(it) => {
+                let exclusive = if it.exclusive { " exclusive" } else { "" };
+                let reverse = if it.reverse { " reverse" } else { "" };
+                write!(f, "scan Sum{exclusive}{reverse} {}", it.input)
+            }
+            Self::Top(it) => {
+                let kind = if it.largest { "largest" } else { "smallest" };
+                write!(f, "top {} {kind} {}", it.n, it.input)
+            }
         }
     }
 }
@@ -190,6 +244,7 @@ impl Map {
             },
             Node::F32(x) => write!(f, "{x:?}"),
             Node::I32(x) => write!(f, "{x}"),
+            Node::Index { stride, size } => write!(f, "index({stride}, {size})"),
             Node::Apply(function, a) => call(f, &format!("{function:?}").to_lowercase(), &[a]),
             Node::Combine(function, a, b) => {
                 call(f, &format!("{function:?}").to_lowercase(), &[a, b])

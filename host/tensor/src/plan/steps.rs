@@ -26,6 +26,12 @@ pub(crate) enum Body {
     Concat(Concat),
     Pad(Pad),
     Resize(Resize),
+    Attend(Attend),
+    Deconvolve(Deconvolve),
+    Pick(Pick),
+    Scatter(Scatter),
+    Scan(Scan),
+    Top(Top),
 }
 
 /// One index of a product of two tensors: its size, and its stride in each of them, in what
@@ -80,6 +86,53 @@ pub(crate) struct Convolve {
     pub(crate) out: Vec<i64>,
 }
 
+/// A transposed convolution over one to three spatial dimensions: each element of the
+/// input adds its window to the output. A [`Spatial`] here is of the output that windows
+/// are laid over: `input` are the elements that come in, `output` those that are made,
+/// `before` those that are cut off in front.
+#[derive(Debug, Clone)]
+pub(crate) struct Deconvolve {
+    /// `[image, group, channel in, spatial…]`.
+    pub(crate) input: View,
+    /// `[group, channel out, channel in, spatial…]`.
+    pub(crate) kernel: View,
+    /// `[group, channel out]`.
+    pub(crate) bias: View,
+    pub(crate) spatial: Vec<Spatial>,
+    /// Strides of the output's `[image, group, channel out, spatial…]`.
+    pub(crate) out: Vec<i64>,
+}
+
+/// One index of attention: its size, and its stride in each value that it walks through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct AttendAxis {
+    pub(crate) size: usize,
+    pub(crate) q: i64,
+    pub(crate) k: i64,
+    pub(crate) v: i64,
+    /// In the scores, which are nowhere kept and yet have an order: the program over them
+    /// reads its masks by it.
+    pub(crate) score: i64,
+    pub(crate) out: i64,
+}
+
+/// `softmax(scores(q · k)) · v` for each of `batch`: `rows` of queries, each with all
+/// `keys`, compared over `depth` and summed up into `features`.
+#[derive(Debug, Clone)]
+pub(crate) struct Attend {
+    pub(crate) q: View,
+    pub(crate) k: View,
+    pub(crate) v: View,
+    pub(crate) batch: Vec<AttendAxis>,
+    pub(crate) rows: Vec<AttendAxis>,
+    pub(crate) keys: Vec<AttendAxis>,
+    pub(crate) depth: Vec<AttendAxis>,
+    pub(crate) features: Vec<AttendAxis>,
+    /// What becomes of a product before the softmax: its scale, its mask. Its carried source
+    /// is the product. None leaves it as it is.
+    pub(crate) scores: Option<Map>,
+}
+
 /// What is made of many elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reducer {
@@ -116,6 +169,8 @@ pub(crate) enum RowKind {
     LogSoftmax,
     /// Divided by the root of the mean square and this.
     RootMeanSquare(f32),
+    /// The same after the row's mean is taken away.
+    Normalised(f32),
 }
 
 /// Rows along the last dimensions of `input`, from `n_kept` on, each made anew.
@@ -158,6 +213,93 @@ pub(crate) struct Gather {
     pub(crate) data: View,
     pub(crate) axis: usize,
     pub(crate) indices: View,
+}
+
+/// One axis of a value along which indices say where to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Looked {
+    pub(crate) size: usize,
+    pub(crate) stride: i64,
+}
+
+/// For each element of the output one of `data`, by as many indices as there are axes
+/// looked up. Indices are treated as by [`Gather`].
+#[derive(Debug, Clone)]
+pub(crate) struct Pick {
+    pub(crate) data: View,
+    pub(crate) indices: View,
+    /// Of the output.
+    pub(crate) shape: Vec<usize>,
+    /// Strides of `data` along the output's dimensions; 0 along those looked up.
+    pub(crate) along_data: Vec<i64>,
+    /// Strides of `indices` along them.
+    pub(crate) along_indices: Vec<i64>,
+    /// Axes of `data` that are looked up, in the order of their indices.
+    pub(crate) looked: Vec<Looked>,
+    /// From one of an element's indices to its next.
+    pub(crate) step: i64,
+}
+
+/// What an update does to the element that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Update {
+    Replace,
+    Sum,
+    Product,
+    Min,
+    Max,
+}
+
+/// `data` with updates put in where indices say, one after another in their order. Each
+/// element of the output looks through the updates that may be for it, so no two threads
+/// write one place, and every run sums in the same order.
+#[derive(Debug, Clone)]
+pub(crate) struct Scatter {
+    pub(crate) data: View,
+    pub(crate) indices: View,
+    pub(crate) updates: View,
+    pub(crate) update: Update,
+    /// Whether a negative index counts from the end; else it is a fault.
+    pub(crate) wraps: bool,
+    /// Dimensions of `data` that indices name, in the order of an update's indices.
+    pub(crate) named: Vec<usize>,
+    /// From one of an update's indices to its next.
+    pub(crate) step: i64,
+    /// Along each dimension of `data` the places that have updates.
+    pub(crate) reached: Vec<usize>,
+    /// Strides of `indices` and of `updates` along the dimensions of `data`.
+    pub(crate) place_indices: Vec<i64>,
+    pub(crate) place_updates: Vec<i64>,
+    /// Sizes of the updates that may be for one place, outermost first.
+    pub(crate) candidates: Vec<usize>,
+    /// Strides of `indices` and of `updates` along those.
+    pub(crate) candidate_indices: Vec<i64>,
+    pub(crate) candidate_updates: Vec<i64>,
+}
+
+/// Running sums along the last dimension of `input`.
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
+    /// `[kept…, along]`.
+    pub(crate) input: View,
+    /// Whether a place's own element is left out of its sum.
+    pub(crate) exclusive: bool,
+    /// Whether sums run from the end.
+    pub(crate) reverse: bool,
+    /// Strides of the output's dimensions, in the input's order.
+    pub(crate) out: Vec<i64>,
+}
+
+/// Places of the `n` most extreme elements along the last dimension of `input`, as I64, the
+/// most extreme first and of equal ones the first.
+#[derive(Debug, Clone)]
+pub(crate) struct Top {
+    /// `[kept…, along]`.
+    pub(crate) input: View,
+    pub(crate) n: usize,
+    pub(crate) largest: bool,
+    /// Strides of the output's `[kept…, n]`.
+    pub(crate) out: Vec<i64>,
 }
 
 /// Values one after another along an axis.
@@ -209,7 +351,16 @@ impl Body {
     pub(crate) fn element(&self) -> Element {
         match self {
             Self::Map(map) => map.element(),
-            Self::Contract(_) | Self::Convolve(_) | Self::Row(_) | Self::Resize(_) => Element::F32,
+            Self::Contract(_)
+            | Self::Convolve(_)
+            | Self::Row(_)
+            | Self::Resize(_)
+            | Self::Attend(_)
+            | Self::Deconvolve(_) => Element::F32,
+            Self::Top(_) => Element::I64,
+            Self::Pick(pick) => pick.data.element,
+            Self::Scatter(scatter) => scatter.data.element,
+            Self::Scan(scan) => scan.input.element,
             Self::Reduce(reduce) => match reduce.reducer {
                 Reducer::Place(_) => Element::I64,
                 _ => reduce.input.element,
@@ -219,6 +370,11 @@ impl Body {
             Self::Concat(concat) => concat.parts[0].element,
             Self::Pad(pad) => pad.input.element,
         }
+    }
+
+    /// Every value that it reads, each once, in the order of first use.
+    pub(crate) fn inputs(&self) -> Vec<ValueId> {
+        each_once(self.views().into_iter())
     }
 
     fn views(&self) -> Vec<&View> {
@@ -236,6 +392,15 @@ impl Body {
             Self::Concat(it) => it.parts.iter().collect(),
             Self::Pad(it) => vec![&it.input],
             Self::Resize(it) => vec![&it.input, &it.along.places, &it.along.weights],
+            Self::Attend(it) => [&it.q, &it.k, &it.v]
+                .into_iter()
+                .chain(it.scores.iter().flat_map(Map::views))
+                .collect(),
+            Self::Deconvolve(it) => vec![&it.input, &it.kernel, &it.bias],
+            Self::Pick(it) => vec![&it.data, &it.indices],
+            Self::Scatter(it) => vec![&it.data, &it.indices, &it.updates],
+            Self::Scan(it) => vec![&it.input],
+            Self::Top(it) => vec![&it.input],
         }
     }
 }
@@ -249,13 +414,7 @@ impl Step {
 
     /// Every value it reads, each once, in the order of first use.
     pub(crate) fn inputs(&self) -> Vec<ValueId> {
-        let mut inputs = Vec::new();
-        for view in self.views() {
-            if !inputs.contains(&view.value) {
-                inputs.push(view.value);
-            }
-        }
-        inputs
+        each_once(self.views())
     }
 
     /// What it stores.
@@ -298,8 +457,37 @@ impl Step {
             Body::Concat(it) => shape(&it.shape),
             Body::Pad(it) => shape(&it.shape),
             Body::Resize(it) => shape(&it.shape).saturating_mul(it.along.window as u64),
+            Body::Attend(it) => {
+                let size = |axes: &[AttendAxis]| product(&mut axes.iter().map(|axis| axis.size));
+                let each = size(&it.depth).saturating_add(size(&it.features));
+                [&it.batch, &it.rows, &it.keys]
+                    .into_iter()
+                    .fold(2, |product: u64, it| product.saturating_mul(size(it)))
+                    .saturating_mul(each)
+            }
+            Body::Deconvolve(it) => {
+                let inputs = it.spatial.iter().map(|spatial| spatial.input);
+                let images = it.input.shape[0];
+                shape(&it.kernel.shape)
+                    .saturating_mul(2)
+                    .saturating_mul(product(&mut inputs.chain([images])))
+            }
+            Body::Pick(it) => shape(&it.shape),
+            Body::Scatter(it) => shape(&it.data.shape).saturating_mul(shape(&it.candidates)),
+            Body::Scan(it) => shape(&it.input.shape),
+            Body::Top(it) => shape(&it.input.shape).saturating_mul(it.n as u64),
         }
     }
+}
+
+fn each_once<'a>(views: impl Iterator<Item = &'a View>) -> Vec<ValueId> {
+    let mut values = Vec::new();
+    for view in views {
+        if !values.contains(&view.value) {
+            values.push(view.value);
+        }
+    }
+    values
 }
 
 impl Source {

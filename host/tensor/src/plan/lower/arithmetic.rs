@@ -10,6 +10,7 @@ use tract_onnx::tract_core::ops::logic::{
 use tract_onnx::tract_core::ops::{math, nn};
 
 use super::{Lowering, element_of, uncovered};
+use crate::plan::view::count;
 use crate::plan::{Body, Element, Function1, Function2, Map, Node, Source, Uncovered, View};
 
 pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<View>, Uncovered> {
@@ -43,7 +44,7 @@ fn apply(to: &mut Lowering<'_>, node: &TypedNode, function: Function1) -> Result
             Function1::Abs | Function1::Negate | Function1::Sign
         ),
         Element::Bool => function == Function1::Not,
-        Element::I64 => false,
+        Element::I64 => function == Function1::Negate,
     };
     if !fits {
         return Err(uncovered(node, format!("no kernel for {}", input.element)));
@@ -68,7 +69,7 @@ fn combine(
             // Division by zero, overflow and powers differ from the CPU's.
             Element::I32 => !logical && !matches!(function, Function2::Divide | Function2::Power),
             Element::Bool => logical || exact,
-            Element::I64 => exact,
+            Element::I64 => !logical && !matches!(function, Function2::Divide | Function2::Power),
         };
     if !fits {
         return Err(uncovered(
@@ -111,10 +112,11 @@ fn cast(to: &mut Lowering<'_>, node: &TypedNode, into: DatumType) -> Result<View
     program.finish(to, node, Node::Cast(x), element)
 }
 
-struct Program(Map);
+/// An element-wise step in the making.
+pub(super) struct Program(Map);
 
 impl Program {
-    fn new(shape: &[usize]) -> Self {
+    pub(super) fn new(shape: &[usize]) -> Self {
         Self(Map {
             shape: shape.to_vec(),
             sources: Vec::new(),
@@ -124,7 +126,7 @@ impl Program {
 
     /// The place of a node that answers elements of `view`. A constant that is one
     /// number becomes part of the program.
-    fn source(&mut self, to: &Lowering<'_>, view: View) -> usize {
+    pub(super) fn source(&mut self, to: &Lowering<'_>, view: View) -> usize {
         let element = view.element;
         let node = literal(to, &view).unwrap_or_else(|| {
             let source = Source::View(view);
@@ -138,7 +140,34 @@ impl Program {
         self.0.nodes.len() - 1
     }
 
-    fn finish(
+    /// The place of one more node.
+    pub(super) fn node(&mut self, node: Node, element: Element) -> usize {
+        self.0.nodes.push((node, element));
+        self.0.nodes.len() - 1
+    }
+
+    /// The place of a node that answers where an element stands along a dimension.
+    pub(super) fn index(&mut self, axis: usize) -> usize {
+        let node = Node::Index {
+            stride: count(&self.0.shape[axis + 1..]),
+            size: self.0.shape[axis],
+        };
+        self.node(node, Element::I32)
+    }
+
+    /// The place of a node that answers nothing: zero, or false.
+    pub(super) fn zero(&mut self, element: Element) -> usize {
+        match element {
+            Element::F32 => self.node(Node::F32(0.0), element),
+            Element::I32 => self.node(Node::I32(0), element),
+            Element::I64 | Element::Bool => {
+                let zero = self.node(Node::I32(0), Element::I32);
+                self.node(Node::Cast(zero), element)
+            }
+        }
+    }
+
+    pub(super) fn finish(
         mut self,
         to: &mut Lowering<'_>,
         node: &TypedNode,

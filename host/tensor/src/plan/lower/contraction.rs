@@ -254,14 +254,6 @@ fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View
     let (sizes, input) = spatial(node, spec, input, &shape)?;
     let groups = conv.group;
     let (n_out, n_in) = (kernel.shape[0], kernel.shape[1]);
-    let split = |view: View, axis: usize, into: usize| {
-        let (size, stride) = (view.shape[axis] / into, view.strides[axis]);
-        let mut view = view;
-        view.shape[axis] = size;
-        view.shape.insert(axis, into);
-        view.strides.insert(axis, stride * size as i64);
-        view
-    };
     if groups == 0
         || !n_out.is_multiple_of(groups)
         || Some(input.shape[1]) != n_in.checked_mul(groups)
@@ -298,4 +290,13 @@ fn convolve(to: &mut Lowering<'_>, node: &TypedNode, conv: &Conv) -> Result<View
         out,
     };
     to.step(node, Body::Convolve(body), &shape)
+}
+
+/// One dimension as two, the outer one of size `into`, which divides it.
+pub(super) fn split(mut view: View, axis: usize, into: usize) -> View {
+    let (size, stride) = (view.shape[axis] / into, view.strides[axis]);
+    view.shape[axis] = size;
+    view.shape.insert(axis, into);
+    view.strides.insert(axis, stride * size as i64);
+    view
 }

@@ -93,7 +93,8 @@ pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<(&Tensor,
     Some((tensor, plain.as_slice::<f32>().ok()?))
 }
 
-fn is_read_once(model: &TypedModel, outlet: OutletId) -> bool {
+/// Whether one node reads it and the graph does not give it out.
+pub(super) fn is_read_once(model: &TypedModel, outlet: OutletId) -> bool {
     let readers = &model.node(outlet.node).outputs[outlet.slot].successors;
     readers.len() == 1 && !model.outputs.contains(&outlet)
 }

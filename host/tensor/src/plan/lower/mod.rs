@@ -4,9 +4,13 @@
 //! where a step needs them in order.
 
 mod arithmetic;
+mod attention;
 mod contraction;
+mod deconvolution;
 mod fold;
+mod lookups;
 mod movement;
+mod places;
 mod rows;
 mod windows;
 
@@ -47,6 +51,7 @@ pub(super) fn lower(
         views: HashMap::new(),
         made_bytes: 0,
         done: HashMap::new(),
+        attentions: attention::find(model),
         plan: Plan {
             values: Vec::new(),
             weights: Vec::new(),
@@ -88,6 +93,19 @@ fn drop_unread(plan: &mut Plan) {
         }
     }
     plan.steps.retain(|step| read[step.output.0]);
+    // What nobody makes any more takes no bytes, however large it would have been.
+    let mut lives = vec![false; plan.values.len()];
+    for id in plan.inputs.iter().map(|port| port.value) {
+        lives[id.0] = true;
+    }
+    for step in &plan.steps {
+        lives[step.output.0] = true;
+    }
+    for (value, lives) in plan.values.iter_mut().zip(lives) {
+        if !lives && matches!(value.place, Place::Arena(_)) {
+            value.n_elements = 0;
+        }
+    }
 }
 
 struct Lowering<'a> {
@@ -100,17 +118,23 @@ struct Lowering<'a> {
     made_bytes: u64,
     /// Nodes that are folded into an earlier one, and their input that goes on as it is.
     done: HashMap<usize, usize>,
+    attentions: attention::Attentions,
 }
 
 /// What lowers one family of operators; `None` for an operator of another.
 type Family = fn(&mut Lowering<'_>, &TypedNode) -> Result<Option<View>, Uncovered>;
 
-const FAMILIES: [Family; 5] = [
+/// The first that knows an operator has it.
+const FAMILIES: [Family; 9] = [
     movement::lower,
     arithmetic::lower,
+    attention::lower,
     contraction::lower,
     windows::lower,
     rows::lower,
+    lookups::lower,
+    places::lower,
+    deconvolution::lower,
 ];
 
 impl Lowering<'_> {
@@ -291,7 +315,11 @@ impl Lowering<'_> {
         element: Element,
         shape: &[usize],
     ) -> Result<View, Uncovered> {
-        self.check_value(node, element, shape)?;
+        // The scores of an attention are larger than all else and stand nowhere; a plan that
+        // keeps them after all is looked at again as a whole.
+        if !self.attentions.within.contains(&node.id) {
+            self.check_value(node, element, shape)?;
+        }
         self.plan.values.push(Value {
             element,
             n_elements: count(shape),

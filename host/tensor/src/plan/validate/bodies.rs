@@ -5,10 +5,10 @@ use super::super::{
     Axis, Body, Concat, Contract, Convolve, Element, Gather, Map, Node, Pad, PadMode, Place, Plan,
     Pool, Reduce, Reducer, Resize, Row, Source, Spatial, View,
 };
-use super::{Checked, MAX_IN_TURN, MAX_NUMBER, fill, within};
+use super::{Checked, MAX_IN_TURN, MAX_NUMBER, fill, lookups, transformer, within};
 
 /// Threads that a group shares a long reduction or a row among.
-const THREADS: usize = 64;
+pub(super) const THREADS: usize = 64;
 
 /// The body of a step whose output has `n` elements. Its views lie within their values.
 pub(super) fn check(plan: &Plan, body: &Body, n: usize) -> Checked {
@@ -23,17 +23,23 @@ pub(super) fn check(plan: &Plan, body: &Body, n: usize) -> Checked {
         Body::Concat(it) => concat(it, n),
         Body::Pad(it) => pad(it, n),
         Body::Resize(it) => resize(plan, it, n),
+        Body::Attend(it) => transformer::attend(plan, it, n),
+        Body::Deconvolve(it) => transformer::deconvolve(it, n),
+        Body::Pick(it) => lookups::pick(plan, it, n),
+        Body::Scatter(it) => lookups::scatter(plan, it, n),
+        Body::Scan(it) => lookups::scan(it, n),
+        Body::Top(it) => lookups::top(it, n),
     }
 }
 
-fn held(holds: bool, what: &str) -> Checked {
+pub(super) fn held(holds: bool, what: &str) -> Checked {
     match holds {
         true => Ok(()),
         false => Err(what.to_owned()),
     }
 }
 
-fn in_turn(n: usize) -> Checked {
+pub(super) fn in_turn(n: usize) -> Checked {
     match n <= MAX_IN_TURN {
         true => Ok(()),
         false => Err(format!(
@@ -42,7 +48,10 @@ fn in_turn(n: usize) -> Checked {
     }
 }
 
-fn dimensions<'a>(shape: &'a [usize], strides: &'a [i64]) -> impl Iterator<Item = (usize, i64)> {
+pub(super) fn dimensions<'a>(
+    shape: &'a [usize],
+    strides: &'a [i64],
+) -> impl Iterator<Item = (usize, i64)> {
     shape.iter().copied().zip(strides.iter().copied())
 }
 
@@ -60,6 +69,9 @@ pub(super) fn map(it: &Map, n: usize, carried: Option<Element>) -> Checked {
     for (at, (node, _)) in it.nodes.iter().enumerate() {
         let known = match node {
             Node::Source(source) => *source < it.sources.len(),
+            Node::Index { stride, size } => {
+                [*stride, *size].iter().all(|it| *it as u64 <= MAX_NUMBER)
+            }
             node => node.arguments().all(|argument| argument < at),
         };
         held(known, "its program reads what is not computed yet")?;

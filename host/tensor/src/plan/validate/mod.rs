@@ -12,9 +12,11 @@
 //! A group of a launch stores an element at least, so groups are counted in 32 bits too.
 
 mod bodies;
+mod lookups;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod transformer;
 
 use super::view::count;
 use super::{Bounds, MAX_ELEMENTS, Place, Plan, PlanPort, Step, Uncovered, ValueId, View};

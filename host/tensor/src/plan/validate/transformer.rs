@@ -1,0 +1,262 @@
+//! Attention and transposed convolutions: what each walks through lies within its value.
+
+use super::super::view::count;
+use super::super::{Attend, AttendAxis, Deconvolve, Element, Plan};
+use super::bodies::{held, in_turn, map};
+use super::{Checked, MAX_ELEMENTS, MAX_NUMBER, fill, within};
+
+pub(super) fn attend(plan: &Plan, it: &Attend, n: usize) -> Checked {
+    let made = || it.batch.iter().chain(&it.rows).chain(&it.features);
+    let scored = || it.batch.iter().chain(&it.rows).chain(&it.keys);
+    let of_q = it.batch.iter().chain(&it.rows).chain(&it.depth);
+    let of_k = it.batch.iter().chain(&it.keys).chain(&it.depth);
+    let of_v = it.batch.iter().chain(&it.keys).chain(&it.features);
+    within(
+        plan,
+        it.q.value,
+        it.q.offset,
+        of_q.map(|axis| (axis.size, axis.q)),
+    )?;
+    within(
+        plan,
+        it.k.value,
+        it.k.offset,
+        of_k.map(|axis| (axis.size, axis.k)),
+    )?;
+    within(
+        plan,
+        it.v.value,
+        it.v.offset,
+        of_v.map(|axis| (axis.size, axis.v)),
+    )?;
+    let is_float = [&it.q, &it.k, &it.v]
+        .iter()
+        .all(|view| view.element == Element::F32);
+    held(is_float, "attention is over f32")?;
+    let filled = fill(made().map(|axis| (axis.size, axis.out)), n);
+    held(filled, "what is attended does not fill its output")?;
+    let size = |axes: &[AttendAxis]| count(axes.iter().map(|axis| axis.size));
+    held(
+        n == 0 || size(&it.keys) > 0,
+        "a softmax over nothing has no value",
+    )?;
+    let n_scores = count(scored().map(|axis| axis.size));
+    let filled = fill(scored().map(|axis| (axis.size, axis.score)), n_scores);
+    held(
+        filled && n_scores <= MAX_ELEMENTS,
+        "its scores have no order",
+    )?;
+    if let Some(scores) = &it.scores {
+        map(scores, n_scores, Some(Element::F32))?;
+        held(scores.element() == Element::F32, "its scores are no f32")?;
+    }
+    let each = size(&it.depth).max(size(&it.features).min(MAX_FEATURES));
+    in_turn(size(&it.keys).saturating_mul(each))
+}
+
+/// Features of one group at most.
+const MAX_FEATURES: usize = 128;
+
+pub(super) fn deconvolve(it: &Deconvolve, n: usize) -> Checked {
+    let rank = it.spatial.len();
+    let ranks = [it.input.shape.len(), it.kernel.shape.len(), it.out.len()];
+    held(
+        (1..=3).contains(&rank) && ranks.iter().all(|it| *it == rank + 3),
+        "its dimensions do not match",
+    )?;
+    let (input, kernel) = (&it.input.shape, &it.kernel.shape);
+    held(
+        input[1] == kernel[0] && input[2] == kernel[2],
+        "its kernel is made for other channels",
+    )?;
+    for (at, axis) in it.spatial.iter().enumerate() {
+        held(
+            axis.input == input[3 + at] && axis.kernel == kernel[3 + at] && axis.stride > 0,
+            "its windows are over another input",
+        )?;
+        let last = |n: usize, step: usize| (n as u128).saturating_sub(1) * step as u128;
+        let reach = last(axis.kernel, axis.dilation)
+            .saturating_add(axis.output as u128)
+            .saturating_add(axis.before as u128)
+            .saturating_add(axis.stride as u128);
+        held(
+            reach <= u128::from(MAX_NUMBER),
+            "its windows reach beyond counting",
+        )?;
+    }
+    held(
+        it.bias.n_elements() == count(&kernel[..2]),
+        "its bias is made for other channels",
+    )?;
+    in_turn(count(&kernel[2..]))?;
+    let made = [input[0], kernel[0], kernel[1]].into_iter();
+    let made = made.chain(it.spatial.iter().map(|axis| axis.output));
+    let filled = fill(made.zip(it.out.iter().copied()), n);
+    held(filled, "its channels do not fill its output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Map, Node, Place, Source, Spatial, Value, ValueId, View};
+    use super::*;
+
+    /// What is done to a body, and what is said of it.
+    type Damage<T> = (fn(&mut T), &'static str);
+
+    const N: usize = 64;
+
+    fn plan() -> Plan {
+        Plan {
+            values: vec![Value {
+                element: Element::F32,
+                n_elements: N,
+                place: Place::Arena(0),
+            }],
+            weights: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            steps: Vec::new(),
+            arena_bytes: 0,
+        }
+    }
+
+    fn view(shape: &[usize]) -> View {
+        View::whole(ValueId(0), Element::F32, shape)
+    }
+
+    /// Two texts of three queries, five keys and a depth and width of four, masked by key.
+    fn whole() -> Attend {
+        let none = AttendAxis::default();
+        let mask = View {
+            strides: vec![0, 0, 1],
+            ..view(&[2, 3, 5])
+        };
+        Attend {
+            q: view(&[2, 3, 4]),
+            k: view(&[2, 5, 4]),
+            v: view(&[2, 5, 4]),
+            batch: vec![AttendAxis {
+                size: 2,
+                q: 12,
+                k: 20,
+                v: 20,
+                score: 15,
+                out: 12,
+            }],
+            rows: vec![AttendAxis {
+                size: 3,
+                q: 4,
+                score: 5,
+                out: 4,
+                ..none
+            }],
+            keys: vec![AttendAxis {
+                size: 5,
+                k: 4,
+                v: 4,
+                score: 1,
+                ..none
+            }],
+            depth: vec![AttendAxis {
+                size: 4,
+                q: 1,
+                k: 1,
+                ..none
+            }],
+            features: vec![AttendAxis {
+                size: 4,
+                v: 1,
+                out: 1,
+                ..none
+            }],
+            scores: Some(Map {
+                shape: vec![30],
+                sources: vec![Source::Carried(Element::F32), Source::View(mask)],
+                nodes: vec![(Node::Source(1), Element::F32)],
+            }),
+        }
+    }
+
+    #[test]
+    fn attention_beyond_its_own_is_refused() {
+        let plan = plan();
+        assert_eq!(attend(&plan, &whole(), 24), Ok(()));
+        let cases: [Damage<Attend>; 10] = [
+            (|it| it.rows[0].size = 16, "it reads from 0 to 75 of %0"),
+            (|it| it.keys[0].size = 16, "it reads from 0 to 83 of %0"),
+            (|it| it.features[0].v = 10, "it reads from 0 to 66 of %0"),
+            (|it| it.depth[0].k = -1, "it reads from -3"),
+            (|it| it.features[0].out = 2, "does not fill"),
+            (|it| it.rows[0].score = 4, "no order"),
+            (|it| it.batch[0].score = 0, "no order"),
+            (|it| it.keys[0].size = 0, "over nothing"),
+            (
+                |it| it.scores.as_mut().unwrap().shape[0] = 31,
+                "makes another number",
+            ),
+            (
+                |it| it.scores.as_mut().unwrap().sources[0] = Source::Carried(Element::I32),
+                "another size",
+            ),
+        ];
+        for (damage, says) in cases {
+            let mut body = whole();
+            damage(&mut body);
+            let error = attend(&plan, &body, 24).unwrap_err();
+            assert!(error.contains(says), "expected `{says}`: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_that_one_thread_would_go_through_for_too_long_are_refused() {
+        let mut body = whole();
+        for (axis, size) in [(&mut body.keys[0], 1 << 19), (&mut body.depth[0], 4)] {
+            *axis = AttendAxis {
+                size,
+                score: axis.score,
+                ..AttendAxis::default()
+            };
+        }
+        body.batch.clear();
+        body.rows.clear();
+        body.scores = None;
+        body.features[0].out = 1;
+        let error = attend(&plan(), &body, 4).unwrap_err();
+        assert!(error.contains("a thread goes through"), "{error}");
+    }
+
+    #[test]
+    fn a_transposed_convolution_beyond_its_own_is_refused() {
+        let whole = Deconvolve {
+            input: view(&[1, 1, 2, 3]),
+            kernel: view(&[1, 4, 2, 3]),
+            bias: view(&[1, 4]),
+            spatial: vec![Spatial {
+                input: 3,
+                output: 7,
+                kernel: 3,
+                stride: 2,
+                dilation: 1,
+                before: 0,
+                padded: 0,
+            }],
+            out: vec![28, 28, 7, 1],
+        };
+        assert_eq!(deconvolve(&whole, 28), Ok(()));
+        let cases: [Damage<Deconvolve>; 7] = [
+            (|it| it.spatial[0].input = 4, "another input"),
+            (|it| it.spatial[0].stride = 0, "another input"),
+            (|it| it.spatial[0].output = 8, "do not fill"),
+            (|it| it.spatial[0].before = 1 << 31, "beyond counting"),
+            (|it| it.kernel.shape[2] = 1, "other channels"),
+            (|it| it.bias.shape[1] = 3, "its bias"),
+            (|it| it.out.truncate(3), "do not match"),
+        ];
+        for (damage, says) in cases {
+            let mut body = whole.clone();
+            damage(&mut body);
+            let error = deconvolve(&body, 28).unwrap_err();
+            assert!(error.contains(says), "expected `{says}`: {error}");
+        }
+    }
+}
