@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures every device of this machine with `kernel_matmul`, `kernel_conv` and
-# `session`, PyTorch beside them, and writes benches/RESULTS.md. Meant for a machine
+# Measures every device of this machine with `kernel_matmul`, `kernel_conv`,
+# `kernel_attention` and `session`, PyTorch beside them, and writes benches/RESULTS.md. Meant for a machine
 # with an NVIDIA GPU; what is not there is "not measured". Needs python3 with PyTorch
 # for the rival. TROMMEL_BENCH_DEVICES=cpu,gpu measures those devices alone.
 set -euo pipefail
@@ -9,7 +9,7 @@ results=benches/RESULTS.md
 figures=$(mktemp) log=$(mktemp)
 trap 'rm -f "$figures" "$log"' EXIT
 
-for bench in kernel_matmul kernel_conv session; do
+for bench in kernel_matmul kernel_conv kernel_attention session; do
     cargo bench --locked --package trommel-benches --bench "$bench" | tee "$log"
     grep '^figure: ' "$log" >>"$figures" || echo "gpu.sh: $bench measured nothing"
 done
@@ -63,7 +63,7 @@ END
                     last = bench[key]
                     printf "\n## `%s`\n\n| what | CPU device | GPU device | PyTorch |\n|---|---|---|---|\n", last
                 }
-                rival = last == "kernel_conv" ? "not asked" : cell(key, "pytorch")
+                rival = last ~ /kernel_(conv|attention)/ ? "not asked" : cell(key, "pytorch")
                 printf "| %s | %s | %s | %s |\n", what[key], cell(key, "cpu"), cell(key, "gpu"), rival
             }
             for (i = 1; i <= n; i++) {

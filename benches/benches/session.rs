@@ -13,7 +13,7 @@ fn session(criterion: &mut Criterion) {
             Load::Full => (Size::FULL, &[1, 8, 64][..], ""),
             Load::Small => (Size::SMALL, &[1, 8][..], " small"),
         };
-        for architecture in Architecture::ALL {
+        for architecture in Architecture::PUBLISHED {
             let file = architecture.file(&size);
             for &batch in batches {
                 let subject = Subject {

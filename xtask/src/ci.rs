@@ -50,6 +50,8 @@ pub(crate) fn run() -> Result<(), String> {
             "--bench",
             "items",
             "--bench",
+            "kernel_attention",
+            "--bench",
             "kernel_conv",
             "--bench",
             "kernel_matmul",
