@@ -251,7 +251,13 @@ async fn a_path_is_opened_by_nobody() {
 
 /// What the scripted guest imports.
 const SCRIPTED: &[&str] = &[
-    "content", "images", "log", "results", "settings", "tensors", "tokenizers",
+    "content",
+    "images",
+    "log",
+    "results",
+    "settings",
+    "tensors",
+    "tokenizers",
 ];
 
 #[tokio::test]

@@ -11,7 +11,13 @@ use trommel_tests::plugin::PluginFolder;
 
 /// What the scripted guest imports.
 const SCRIPTED: &[&str] = &[
-    "content", "images", "log", "results", "settings", "tensors", "tokenizers",
+    "content",
+    "images",
+    "log",
+    "results",
+    "settings",
+    "tensors",
+    "tokenizers",
 ];
 
 /// Detectors with the scripted guest and one model, and the device that counts its runs.
