@@ -1,6 +1,8 @@
 //! How many rows run together: what was found out about each size of a batch, smallest
 //! first. Pure; who tries a size is told by it, and tells it what came out.
 
+use std::time::{Duration, Instant};
+
 /// The sizes of batches. A plan is made for each that is used, so they are few.
 pub(crate) const SIZES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
@@ -14,9 +16,13 @@ pub(crate) const RANGES: [u64; 3] = [64, 2, 1];
 /// Trials that a size is given when a device does not answer.
 const MAX_UNANSWERED: u32 = 3;
 
-/// Trials that a size is given when it seems to gain nothing: a busy machine may have held up
-/// the one, and who is turned down stays so.
-const MAX_SLOW: u32 = 2;
+/// How long after a size seemed to gain nothing for the second time it is tried once more,
+/// since a machine that was busy may have held up the batch and not the rows; four times as
+/// long after each further time.
+const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// The longest of these.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// The least size that holds `n_rows`, or as many when none does.
 pub(crate) fn size_for(n_rows: usize) -> usize {
@@ -57,8 +63,8 @@ enum State {
     Open,
     /// The next size is being tried.
     Trying,
-    /// No larger size gains.
-    Done,
+    /// The next size seemed to gain nothing; it is tried again then.
+    Resting(Instant),
     /// Rows run alone, and why.
     Refused(String),
 }
@@ -76,10 +82,15 @@ impl Ladder {
         fitting.next().copied().unwrap_or(1)
     }
 
-    /// The size to be tried, when one of at most `most` rows is: the next.
-    pub(crate) fn to_try(&self, most: usize) -> Option<usize> {
+    /// The size to be tried at `now`, when one of at most `most` rows is: the next.
+    pub(crate) fn to_try(&self, most: usize, now: Instant) -> Option<usize> {
         let next = *SIZES.get(self.n_good + 1)?;
-        (self.state == State::Open && next <= most).then_some(next)
+        let is_open = match &self.state {
+            State::Open => true,
+            State::Resting(until) => now >= *until,
+            State::Trying | State::Refused(_) => false,
+        };
+        (is_open && next <= most).then_some(next)
     }
 
     /// Notes that the next size is being tried.
@@ -92,8 +103,8 @@ impl Ladder {
         RANGES[self.range]
     }
 
-    /// Learns what the trial that began found.
-    pub(crate) fn learn(&mut self, finding: Finding) {
+    /// Learns at `now` what the trial that began found.
+    pub(crate) fn learn(&mut self, finding: Finding, now: Instant) {
         let refused = |why: &str| State::Refused(why.to_owned());
         self.state = match finding {
             Finding::Good => {
@@ -103,9 +114,12 @@ impl Ladder {
             }
             Finding::Slow => {
                 self.n_slow += 1;
-                match self.n_slow < MAX_SLOW {
-                    true => State::Open,
-                    false => State::Done,
+                match self.n_slow {
+                    1 => State::Open,
+                    n => {
+                        let rest = FIRST_REST.saturating_mul(4_u32.saturating_pow(n - 2));
+                        State::Resting(now + rest.min(LONGEST_REST))
+                    }
                 }
             }
             Finding::Refused(why) => State::Refused(why),
@@ -140,60 +154,71 @@ impl Ladder {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a moment to count from")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     #[test]
     fn a_size_is_used_once_it_and_all_below_were_found_good() {
-        let mut ladder = Ladder::default();
+        let (mut ladder, now) = (Ladder::default(), now());
         assert_eq!((ladder.largest(), ladder.most_of(64)), (1, 1));
-        assert_eq!(ladder.to_try(1), None);
+        assert_eq!(ladder.to_try(1, now), None);
         for size in [2, 4, 8] {
-            assert_eq!(ladder.to_try(64), Some(size));
+            assert_eq!(ladder.to_try(64, now), Some(size));
             ladder.begin();
-            assert_eq!(ladder.to_try(64), None, "one trial at a time");
-            ladder.learn(Finding::Good);
+            assert_eq!(ladder.to_try(64, now), None, "one trial at a time");
+            ladder.learn(Finding::Good, now);
         }
         assert_eq!(ladder.largest(), 8);
         let most: Vec<usize> = [0, 1, 3, 7, 8, 64].map(|n| ladder.most_of(n)).to_vec();
         assert_eq!(most, [1, 1, 2, 4, 8, 8]);
-        assert_eq!(ladder.to_try(15), None, "nobody would fill it");
+        assert_eq!(ladder.to_try(15, now), None, "nobody would fill it");
     }
 
     #[test]
-    fn what_gains_nothing_ends_it_and_what_differs_undoes_it() {
-        let mut ladder = Ladder::default();
-        ladder.learn(Finding::Good);
-        ladder.learn(Finding::Slow);
+    fn what_gains_nothing_is_tried_ever_more_rarely_and_what_differs_never_again() {
+        let (mut ladder, now) = (Ladder::default(), now());
+        ladder.learn(Finding::Good, now);
+        ladder.learn(Finding::Slow, now);
         assert_eq!(
-            (ladder.largest(), ladder.to_try(64)),
+            (ladder.largest(), ladder.to_try(64, now)),
             (2, Some(4)),
             "once more"
         );
-        ladder.learn(Finding::Slow);
-        assert_eq!((ladder.largest(), ladder.to_try(64)), (2, None));
+        ladder.learn(Finding::Slow, now);
+        assert_eq!((ladder.largest(), ladder.to_try(64, now)), (2, None));
+        for seconds in [1, 4, 16, 64, 256, 600, 600] {
+            let later = |millis| now + Duration::from_millis(millis);
+            assert_eq!(ladder.to_try(64, later(1000 * seconds - 1)), None);
+            assert_eq!(ladder.to_try(64, later(1000 * seconds)), Some(4));
+            ladder.learn(Finding::Slow, now);
+        }
         let mut ladder = Ladder::default();
-        ladder.learn(Finding::Good);
-        ladder.learn(Finding::Refused("it differs".to_owned()));
-        assert_eq!((ladder.largest(), ladder.to_try(64)), (1, None));
+        ladder.learn(Finding::Good, now);
+        ladder.learn(Finding::Refused("it differs".to_owned()), now);
+        assert_eq!((ladder.largest(), ladder.to_try(64, now)), (1, None));
         assert_eq!(ladder.refusal(), Some("it differs"));
     }
 
     #[test]
     fn numbers_are_drawn_from_smaller_ranges_until_they_fit() {
-        let mut ladder = Ladder::default();
+        let (mut ladder, now) = (Ladder::default(), now());
         for range in RANGES {
-            assert_eq!((ladder.range(), ladder.to_try(2)), (range, Some(2)));
+            assert_eq!((ladder.range(), ladder.to_try(2, now)), (range, Some(2)));
             ladder.begin();
-            ladder.learn(Finding::Unfit);
+            ladder.learn(Finding::Unfit, now);
         }
         assert!(ladder.refusal().is_some());
     }
 
     #[test]
     fn a_device_that_does_not_answer_is_tried_again_a_few_times() {
-        let mut ladder = Ladder::default();
+        let (mut ladder, now) = (Ladder::default(), now());
         for _ in 0..MAX_UNANSWERED {
-            assert_eq!(ladder.to_try(2), Some(2));
-            ladder.learn(Finding::Unanswered);
+            assert_eq!(ladder.to_try(2, now), Some(2));
+            ladder.learn(Finding::Unanswered, now);
         }
-        assert_eq!(ladder.to_try(2), None);
+        assert_eq!(ladder.to_try(2, now), None);
     }
 }

@@ -108,7 +108,7 @@ impl Lane {
         let most = style.most_rows(row);
         let tried = share.min(most).min(style.most_tried(row));
         if crowd.n_callers > 1
-            && let Some(size) = known.ladder.to_try(tried)
+            && let Some(size) = known.ladder.to_try(tried, now)
         {
             known.ladder.begin();
             return Decision::Try(size);
@@ -137,11 +137,11 @@ impl Lane {
     }
 
     /// The next size to be tried, whoever waits; it is being tried from then on.
-    pub(crate) fn begin_trial(&self, style: &Style) -> Option<usize> {
+    pub(crate) fn begin_trial(&self, style: &Style, now: Instant) -> Option<usize> {
         let row = self.row.as_ref()?;
         let most = style.most_rows(row).min(style.most_tried(row));
         let mut known = self.known();
-        let size = known.ladder.to_try(most)?;
+        let size = known.ladder.to_try(most, now)?;
         known.ladder.begin();
         Some(size)
     }
@@ -151,10 +151,10 @@ impl Lane {
         self.known().ladder.range()
     }
 
-    /// Learns what a trial found, and tells why rows run alone from now on, if they do.
-    pub(crate) fn learn(&self, finding: Finding) -> Option<String> {
+    /// Learns at `now` what a trial found, and tells why rows run alone from now on, if they do.
+    pub(crate) fn learn(&self, finding: Finding, now: Instant) -> Option<String> {
         let mut known = self.known();
-        known.ladder.learn(finding);
+        known.ladder.learn(finding, now);
         known.ladder.refusal().map(str::to_owned)
     }
 
@@ -250,7 +250,7 @@ mod tests {
         };
         let lane = Lane::new(Arc::new(Idle), Some(row));
         for _ in 0..n_good {
-            lane.learn(Finding::Good);
+            lane.learn(Finding::Good, now());
         }
         lane
     }
@@ -300,7 +300,7 @@ mod tests {
         // 1,600 operations are 16 rows.
         let all = lane(6);
         assert_eq!(n_rows(&all.decide(&style(), crowd(60, now), now)), 16);
-        assert_eq!(all.begin_trial(&style()), None);
+        assert_eq!(all.begin_trial(&style(), now), None);
         let shared = Style {
             pads: false,
             n_threads: 3,

@@ -40,6 +40,7 @@ use lane::{Lane, Row};
 pub(crate) use threads::Threads;
 use trial::{Place, Trial};
 
+use crate::device::cpu::now;
 use crate::graph::Binding;
 use crate::{Account, Charge, Graph, Run, Tensor, TensorError};
 
@@ -240,12 +241,12 @@ impl Lanes {
 /// Tries every size that `lane` may be given, one after another, and waits for that: for a
 /// model that is being loaded. `queue` puts work on a thread of the device.
 fn settle(lane: &Arc<Lane>, style: &Style, queue: impl Fn(Box<dyn FnOnce() + Send>) -> bool) {
-    while let Some(size) = lane.begin_trial(style) {
+    while let Some(size) = lane.begin_trial(style, now()) {
         let (ended, end) = std::sync::mpsc::sync_channel::<()>(0);
         let (on, how) = (lane.clone(), style.clone());
         if !queue(Box::new(move || trial::run(&on, &how, size, Some(ended)))) {
             // Callers find out instead.
-            lane.learn(ladder::Finding::Unanswered);
+            lane.learn(ladder::Finding::Unanswered, now());
             return;
         }
         // It answers nothing: its end is what is waited for.

@@ -212,7 +212,7 @@ impl Drop for Trial {
             model = %self.lane.runner.graph().digest(), size = self.size, ?finding,
             "a batch was tried"
         );
-        if let Some(why) = self.lane.learn(finding)
+        if let Some(why) = self.lane.learn(finding, now())
             && self.lane.runner.counts().is_first_refusal()
         {
             tracing::warn!(
