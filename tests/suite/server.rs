@@ -311,7 +311,10 @@ async fn who_sends_a_head_or_a_body_too_slowly_is_cut_off_and_others_are_served(
 
 /// One request on a connection that is kept, and its answer.
 async fn on_kept(stream: &mut TcpStream) -> std::io::Result<String> {
-    let body = r#"{"id":"a","text":"hello"}"#;
+    on_kept_of(stream, r#"{"id":"a","text":"hello"}"#).await
+}
+
+async fn on_kept_of(stream: &mut TcpStream, body: &str) -> std::io::Result<String> {
     let length = body.len();
     let request = format!(
         "POST /v1/check HTTP/1.1\r\nhost: test\r\n{JSON}\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -387,6 +390,25 @@ async fn a_connection_that_is_idle_for_too_long_is_closed() {
     assert_eq!(judged.status, 200);
     let mut rest = Vec::new();
     assert_eq!(kept.read_to_end(&mut rest).await.unwrap_or(0), 0);
+}
+
+/// hyper looks for the next head while it waits for an answer, and then not again.
+#[tokio::test]
+async fn a_connection_whose_answer_took_its_time_is_closed_when_it_is_idle_too() {
+    let options = ServerOptions {
+        idle_time: Duration::from_millis(200),
+        ..ServerOptions::default()
+    };
+    let folder = PluginFolder::of_guest("spins", &["content", "log", "results"]);
+    let host = Host::builder().detector(folder.path()).build().unwrap();
+    let running = Running::of(host, options).await;
+    let mut kept = TcpStream::connect(&running.public).await.unwrap();
+    on_kept_of(&mut kept, r#"{"id":"a","text":"please misbehave"}"#)
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(30), kept.read_to_end(&mut rest)).await;
+    assert_eq!(closed.expect("it is closed").unwrap_or(0), 0);
 }
 
 /// A host whose one detector computes for as long as it is let.

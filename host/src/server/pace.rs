@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
@@ -20,16 +21,25 @@ use crate::engine::now;
 /// Counts a connection's turns: even while a request is waited for, odd while one is
 /// answered.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns(Arc<AtomicU64>);
+pub(super) struct Turns(Arc<Turn>);
+
+#[derive(Debug, Default)]
+struct Turn {
+    n: AtomicU64,
+    /// Who read in vain while a request was answered. hyper does not read again when it has
+    /// been, since bytes would wake it; without them nothing would end its waiting.
+    reader: AtomicWaker,
+}
 
 impl Turns {
     /// A request has come whole but for its body, or has been answered.
     pub(super) fn next(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.n.fetch_add(1, Ordering::Relaxed);
+        self.0.reader.wake();
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.n.load(Ordering::Relaxed)
     }
 }
 
@@ -99,6 +109,8 @@ impl Paced {
     /// connection on which none began ends as if its client had closed it.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(by) = self.by() else {
+            // The turn is the connection's own: it cannot end between the look and this.
+            self.turns.0.reader.register(context.waker());
             return Poll::Pending;
         };
         // One that is set for sooner is set again when it rings: most requests come long
