@@ -20,7 +20,7 @@ usage: cargo xtask CHORE
 
   ci                             what CI runs: fmt, clippy, tests, doctests, deny, benches
   train MODEL --data DIR         trains image-quality or spam-text again from the sets below DIR
-  tables                         makes spam-text's table of look-alikes again
+  tables                         makes the text detectors' table of look-alikes again
   onnx-conformance DIR [--device cpu|gpu] [--json]
                                  runs ONNX's own operator tests, unpacked in DIR
   detector PACKAGE OUT_DIR       builds a guest crate into OUT_DIR/PACKAGE.wasm
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["ci"] => ci::run(),
-        ["tables"] => recipe("tables", None, &workspace().join("guest-models/spam-text")),
+        ["tables"] => recipe("tables", None, &workspace().join("guest-models/reading")),
         [
             "train",
             model @ ("image-quality" | "spam-text"),

@@ -68,11 +68,12 @@ pub fn build(
 }
 
 /// What every guest's build stands on, below the workspace.
-const SHARED_SOURCES: [&str; 5] = [
+const SHARED_SOURCES: [&str; 6] = [
     "wit",
     "Cargo.toml",
     "Cargo.lock",
     "guest-models/sdk",
+    "guest-models/reading",
     "guest-models/builder",
 ];
 

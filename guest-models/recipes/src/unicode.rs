@@ -1,8 +1,8 @@
-//! Makes the table of characters that look like others, for `spam-text` to carry.
+//! Makes the table of characters that look like others, for `trommel-reading` to carry.
 //!
 //! Unicode's data in, bytes out: what every character below
 //! [`ABOVE`] is read as. It knows the table's layout, which
-//! `guest-models/spam-text/src/table.rs` reads, and nothing of texts.
+//! `guest-models/reading/src/table.rs` reads, and nothing of texts.
 //!
 //! Three sources, in this order: compatibility decomposition (Unicode Standard
 //! Annex 15), the confusables of Unicode Technical Standard 39, and for what
@@ -12,7 +12,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use spam_text::table::{ABOVE, BLOCK, DROPPED, FIRST_TEXT, KEPT, LONGEST, MARK};
+use trommel_reading::table::{ABOVE, BLOCK, DROPPED, FIRST_TEXT, KEPT, LONGEST, MARK};
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory as Category, UnicodeGeneralCategory as _};
 use unicode_security::confusable_detection::skeleton;
@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn the_committed_table_is_the_one_made_here() {
         assert!(
-            table().unwrap() == spam_text::table::BYTES,
+            table().unwrap() == trommel_reading::table::BYTES,
             "run `cargo xtask tables`: Unicode's data or this file has changed"
         );
     }

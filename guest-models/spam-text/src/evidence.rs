@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
+use trommel_reading::normalise::Normalised;
+
 use crate::features::{Occurrence, visit};
-use crate::normalise::Normalised;
 
 /// At most so many spans are returned.
 pub const MOST_SPANS: usize = 5;
@@ -337,5 +338,27 @@ mod tests {
         contributions.extend([0.0; 7]);
         let padded = spans(&texts, &normalised, &ids, &contributions);
         assert_eq!(padded, alone);
+    }
+
+    #[test]
+    fn spans_of_any_text_lie_on_visible_characters() {
+        const PIECES: [&str; 14] = [
+            "a", "B1", "  ", "\n", ".", "-x-", "[.]", "@", "\u{301}", "\u{200b}", "İ", "ﬁ", "🅰",
+            "日",
+        ];
+        let text = |seed: usize| -> String {
+            let pieces = (0..40).map(|at| PIECES[(seed * 7 + at * at * (seed + 3)) % PIECES.len()]);
+            pieces.collect()
+        };
+        for seed in 0..500 {
+            let (first, second) = (text(seed), text(seed + 1));
+            let parts = [first.as_str(), &second];
+            let normalised = Normalised::of(&parts);
+            let ids = extract(&normalised).ids;
+            for span in spans(&parts, &normalised, &ids, &vec![1.0; ids.len()]) {
+                let shown = &parts[span.part][span.start..span.end];
+                assert!(!shown.is_empty() && shown == shown.trim(), "{parts:?}");
+            }
+        }
     }
 }

@@ -11,12 +11,12 @@
 //! words, where `!!!` is a word too. Digits become `0` in the first and the last; `l` is
 //! `i` in all, and letters that are not Latin are one.
 //!
-//! [`normalise`]: crate::normalise
+//! [`normalise`]: trommel_reading::normalise
 
 use std::ops::Range;
 
-use crate::normalise::{Cell, Normalised};
-use crate::words::unmasked;
+use trommel_reading::normalise::{Cell, Normalised, UNKNOWN};
+use trommel_reading::unmasked;
 
 /// Number of buckets; every bucket id is below it.
 pub const BUCKETS: u32 = 1 << 19;
@@ -195,9 +195,6 @@ fn code(c: char) -> u32 {
         c => c,
     })
 }
-
-/// Stands for any letter that is not Latin.
-pub(crate) const UNKNOWN: char = '\u{fffd}';
 
 const HASH_START: u32 = 0x811c_9dc5;
 

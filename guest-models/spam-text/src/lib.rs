@@ -1,7 +1,7 @@
 //! Judges whether text is spam: hashed features in here, the linear model in
 //! the host, and the words that tell as evidence.
 //!
-//! The street: [`normalise`] reads the text as a person would, [`features`] makes
+//! The street: `trommel-reading` reads the text as a person would, [`features`] makes
 //! numbers of it, the model scores them, [`evidence`] points into the original.
 //!
 //! Holds no weights: `model.onnx` lies beside the component, so that every
@@ -10,11 +10,8 @@
 
 pub mod evidence;
 pub mod features;
-mod links;
-pub mod normalise;
-pub mod table;
-mod words;
 
+pub use trommel_reading::normalise;
 use trommel_sdk::{Detector, Failure, Findings, Item, Model, PartId, SignalRef, Tensor};
 
 /// The score from which reasons are shown: the model's own cut (see its card).

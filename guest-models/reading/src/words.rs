@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use crate::features::UNKNOWN;
-use crate::normalise::Cell;
+use crate::normalise::{Cell, UNKNOWN};
 
 /// From so many single characters in a row on they are taken for one word.
 const FEWEST_APART: usize = 4;
@@ -87,7 +86,7 @@ fn run_apart(cells: &[Cell], at: usize) -> Apart {
 }
 
 /// The letter that a digit or sign stands for in a masked word.
-pub(crate) fn unmasked(c: char) -> Option<char> {
+pub fn unmasked(c: char) -> Option<char> {
     Some(match c {
         '0' => 'o',
         '1' | '!' | '|' => 'i',
