@@ -332,6 +332,17 @@ fn crates_stand_only_on_what_the_drawing_allows() {
             "spam-text",
             &["wasmtime", "trommel", "trommel-tensor", "tract-onnx"],
         ),
+        (
+            "toxicity-text",
+            &[
+                "wasmtime",
+                "trommel",
+                "trommel-tensor",
+                "tract-onnx",
+                "spam-text",
+            ],
+        ),
+        ("trommel-reading", &["wasmtime", "trommel", "trommel-sdk"]),
         ("trommel-guest-builder", &["wasmtime", "serde", "toml"]),
         ("xtask", &["wasmtime", "tract-onnx", "trommel"]),
         ("trommel", &["wasmtime-wasi", "trommel-sdk"]),

@@ -19,7 +19,8 @@ const USAGE: &str = "\
 usage: cargo xtask CHORE
 
   ci                             what CI runs: fmt, clippy, tests, doctests, deny, benches
-  train MODEL --data DIR         trains image-quality or spam-text again from the sets below DIR
+  train MODEL --data DIR         trains image-quality, spam-text or toxicity-text again
+                                 from the sets below DIR
   tables                         makes the text detectors' table of look-alikes again
   onnx-conformance DIR [--device cpu|gpu] [--json]
                                  runs ONNX's own operator tests, unpacked in DIR
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         ["tables"] => recipe("tables", None, &workspace().join("guest-models/reading")),
         [
             "train",
-            model @ ("image-quality" | "spam-text"),
+            model @ ("image-quality" | "spam-text" | "toxicity-text"),
             "--data",
             data,
         ] => train(model, Path::new(data)),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The seed that texts are attacked with.
-const SEED: u64 = 1;
+pub(crate) const SEED: u64 = 1;
 
 /// What one attack did to one set, in points of per cent.
 #[derive(Debug, Serialize)]
@@ -81,27 +81,33 @@ pub(crate) fn evidence(samples: &Samples, models: &[Model], threshold: f64) -> E
     let tried = parallel::map(&samples.originals, |sample| {
         let model = &models[sample.fold];
         let score = model.score(&sample.features);
-        (score >= threshold).then(|| trial(samples.text(sample), model, score))
+        (score >= threshold).then(|| trial_of(samples.text(sample), model, score))
     });
-    let tried: Vec<Trial> = tried.into_iter().flatten().collect();
-    let n_true = tried.iter().filter(|trial| trial.is_true).count();
-    EvidenceFigures {
-        n_flagged: tried.len(),
-        share_true: n_true as f64 / tried.len().max(1) as f64,
-        largest_share_shown: tried
-            .iter()
-            .map(|trial| trial.share_shown)
-            .fold(0.0, f64::max),
+    EvidenceFigures::of(&tried.into_iter().flatten().collect::<Vec<_>>())
+}
+
+impl EvidenceFigures {
+    pub(crate) fn of(tried: &[Trial]) -> Self {
+        let n_true = tried.iter().filter(|trial| trial.is_true).count();
+        Self {
+            n_flagged: tried.len(),
+            share_true: n_true as f64 / tried.len().max(1) as f64,
+            largest_share_shown: tried
+                .iter()
+                .map(|trial| trial.share_shown)
+                .fold(0.0, f64::max),
+        }
     }
 }
 
-struct Trial {
-    is_true: bool,
+/// What became of one row's evidence.
+pub(crate) struct Trial {
+    pub is_true: bool,
     /// 0 for texts of up to 200 characters.
-    share_shown: f64,
+    pub share_shown: f64,
 }
 
-fn trial(text: &str, model: &Model, score: f64) -> Trial {
+fn trial_of(text: &str, model: &Model, score: f64) -> Trial {
     let normalised = Normalised::of(&[text]);
     let features = features::extract(&normalised);
     let contributions: Vec<f32> = model
@@ -109,11 +115,22 @@ fn trial(text: &str, model: &Model, score: f64) -> Trial {
         .map(|share| share as f32)
         .collect();
     let spans = evidence::spans(&[text], &normalised, &features.ids, &contributions);
+    let spans: Vec<(usize, usize)> = spans.iter().map(|span| (span.start, span.end)).collect();
+    trial(text, &spans, score, |text| model.score(&extract(text)))
+}
+
+/// Deletes the spans, given by their bytes, and as much elsewhere; `score` is the text's.
+pub(crate) fn trial(
+    text: &str,
+    spans: &[(usize, usize)],
+    score: f64,
+    score_of: impl Fn(&str) -> f64,
+) -> Trial {
     let chars: Vec<(usize, char)> = text.char_indices().collect();
     let at = |byte: usize| chars.partition_point(|&(at, _)| at < byte);
     let shown: Vec<(usize, usize)> = spans
         .iter()
-        .map(|span| (at(span.start), at(span.end) - at(span.start)))
+        .map(|&(start, end)| (at(start), at(end) - at(start)))
         .collect();
     let n_shown: usize = shown.iter().map(|&(_, n_chars)| n_chars).sum();
     let without = |gaps: &[(usize, usize)]| {
@@ -122,7 +139,7 @@ fn trial(text: &str, model: &Model, score: f64) -> Trial {
             .filter(is_left)
             .map(|at| chars[at].1)
             .collect();
-        model.score(&extract(&left))
+        score_of(&left)
     };
     let mut random = Random::new(chars.len() as u64);
     let elsewhere: f64 = (0..N_TRIALS)

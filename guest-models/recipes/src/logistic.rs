@@ -7,9 +7,14 @@
 //! methods for logistic regression and maximum entropy models", Machine
 //! Learning 85, doi:10.1007/s10994-010-5221-8.
 
-use spam_text::features::Features;
-
 use crate::folds::mix;
+
+/// The numbers of a row that are not 0: distinct ids, and as many values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub ids: &'a [u32],
+    pub values: &'a [f32],
+}
 
 /// What a row says, and how much an error on it costs.
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +47,7 @@ pub(crate) struct Descent {
 /// is left out of the next two passes.
 // Each row's dual variable is α = cost · σ(t). At the optimum t = −y · score,
 // so a coordinate step solves t + y · score + ‖x‖² · (α(t) − α) = 0 for t.
-pub(crate) fn fit(
-    rows: &[&Features],
-    scales: &[f32],
-    targets: &[Target],
-    descent: Descent,
-) -> Line {
+pub(crate) fn fit(rows: &[Row<'_>], scales: &[f32], targets: &[Target], descent: Descent) -> Line {
     assert_eq!(rows.len(), targets.len(), "a row has one target");
     let mut state = State {
         terms: scales
@@ -61,7 +61,7 @@ pub(crate) fn fit(
         .collect();
     let mut duals = vec![START; rows.len()];
     let mut rests = vec![0_u8; rows.len()];
-    let squares: Vec<f64> = rows.iter().map(|row| state.square(row)).collect();
+    let squares: Vec<f64> = rows.iter().map(|&row| state.square(row)).collect();
     for &at in &order {
         let amount = targets[at].sign() * targets[at].cost * sigmoid(START);
         state.add(rows[at], amount);
@@ -152,17 +152,17 @@ struct Term {
 }
 
 impl State {
-    fn score(&self, row: &Features) -> f64 {
+    fn score(&self, row: Row<'_>) -> f64 {
         let share = |(&id, &value): (&u32, &f32)| {
             let Term { scale, weight } = self.terms[id as usize];
             weight * scale * value
         };
-        self.bias + f64::from(row.ids.iter().zip(&row.values).map(share).sum::<f32>())
+        self.bias + f64::from(row.ids.iter().zip(row.values).map(share).sum::<f32>())
     }
 
-    fn add(&mut self, row: &Features, amount: f64) {
+    fn add(&mut self, row: Row<'_>, amount: f64) {
         let scaled = amount as f32;
-        for (&id, &value) in row.ids.iter().zip(&row.values) {
+        for (&id, &value) in row.ids.iter().zip(row.values) {
             let term = &mut self.terms[id as usize];
             term.weight += scaled * term.scale * value;
         }
@@ -170,8 +170,8 @@ impl State {
     }
 
     /// Squared length, the bias being the weight of a feature that is 1 in every row.
-    fn square(&self, row: &Features) -> f64 {
-        let terms = row.ids.iter().zip(&row.values);
+    fn square(&self, row: Row<'_>) -> f64 {
+        let terms = row.ids.iter().zip(row.values);
         let square =
             |(&id, &value): (&u32, &f32)| f64::from(self.terms[id as usize].scale * value).powi(2);
         1.0 + terms.map(square).sum::<f64>()
@@ -201,12 +201,8 @@ mod tests {
     };
 
     fn fit_all(rows: &[(&[u32], &[f32])], targets: &[(bool, f64)]) -> Line {
-        let row = |(ids, values): &(&[u32], &[f32])| Features {
-            ids: ids.to_vec(),
-            values: values.to_vec(),
-        };
-        let rows: Vec<Features> = rows.iter().map(row).collect();
-        let rows: Vec<&Features> = rows.iter().collect();
+        let rows = rows.iter().map(|&(ids, values)| Row { ids, values });
+        let rows: Vec<Row<'_>> = rows.collect();
         let target = |&(positive, cost): &(bool, f64)| Target { positive, cost };
         let targets: Vec<Target> = targets.iter().map(target).collect();
         fit(&rows, &[1.0; 3], &targets, DESCENT)

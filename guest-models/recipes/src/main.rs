@@ -25,13 +25,15 @@ mod parallel;
 mod reliability;
 mod samples;
 mod spam_text;
+mod toxicity_text;
 mod unicode;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: trommel-recipes (image-quality | spam-text) --data DIR --out DIR
+const USAGE: &str =
+    "usage: trommel-recipes (image-quality | spam-text | toxicity-text) --data DIR --out DIR
        trommel-recipes tables --out DIR
 
   --data DIR  folder of the labelled sets, each in a folder of its own
@@ -59,9 +61,12 @@ fn run(args: impl Iterator<Item = String>) -> Result<()> {
             image_quality::train(&args.data()?, &args.out, &cache)
         }
         "spam-text" => spam_text::train(&args.data()?, &args.out),
+        "toxicity-text" => toxicity_text::train(&args.data()?, &args.out),
         "tables" => unicode::write(&args.out),
         other => {
-            bail!("no recipe is called `{other}`; there are: image-quality, spam-text, tables")
+            bail!(
+                "no recipe is called `{other}`; there are: image-quality, spam-text, toxicity-text, tables"
+            )
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use spam_text::features::{BUCKETS, Features};
 
-use crate::logistic::{self, Descent, Target};
+use crate::logistic::{self, Descent, Row, Target};
 
 /// Cost of an error on an average row; the inverse of regularisation.
 pub(crate) const COST: f64 = 4.0;
@@ -50,7 +50,10 @@ pub(crate) struct Example<'a> {
 impl Model {
     pub(crate) fn fit(examples: &[Example]) -> Self {
         let idf = idf(examples);
-        let rows: Vec<&Features> = examples.iter().map(|example| example.features).collect();
+        let features = examples.iter().map(|example| example.features);
+        let rows: Vec<Row<'_>> = features
+            .map(|Features { ids, values }| Row { ids, values })
+            .collect();
         let line = logistic::fit(&rows, &idf, &targets(examples), DESCENT);
         Self {
             weight: line.weights,
