@@ -176,6 +176,15 @@ fn a_state_folder_that_no_host_holds_is_steered_too() {
         "{}",
         status.out
     );
+    let set = rollout(&["load", new, "--set", "greeting=good day", "--json"]);
+    assert_eq!(set.code, 0, "{}", set.err);
+    let set: serde_json::Value = serde_json::from_str(&set.out).unwrap();
+    assert_eq!(set["settings"]["greeting"], "good day");
+    assert_ne!(set["revision"], loaded["revision"]);
+    let status = rollout(&["status"]);
+    assert!(status.out.contains("greeting=good day"), "{}", status.out);
+    let twice = rollout(&["load", new, "--set", "greeting=a", "--set", "greeting=b"]);
+    assert!(twice.err.contains("is given twice"), "{}", twice.err);
     let again = rollout(&["settle", "noop"]);
     assert_eq!(again.code, 2);
     assert!(again.err.contains("nothing to settle"), "{}", again.err);

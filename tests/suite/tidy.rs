@@ -102,8 +102,8 @@ const DRAWING: [(&str, &[&str]); 21] = [
     (
         "server",
         &[
-            "record", "pipeline", "rollout", "engine", "excerpt", "item", "lists", "policy",
-            "revision", "signal", "spans",
+            "record", "pipeline", "registry", "rollout", "engine", "excerpt", "item", "lists",
+            "policy", "revision", "signal", "spans",
         ],
     ),
     ("cli", &[]),

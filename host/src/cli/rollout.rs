@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use trommel::pipeline::{DetectorStatus, LoadedRevision, RevisionStatus, RolloutStatus};
+use trommel::registry::{SettingValue, Settings};
 use trommel::revision::RevisionId;
 use trommel::rollout::{Lineup, Share, Transition, Verb};
 use trommel::signal::DetectorId;
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   trommel rollout status
   trommel rollout load spam-text-0.2.0.tar
+  trommel rollout load my-plugin --set least-letters=12
   trommel rollout shadow spam-text 3f2a91
   trommel rollout canary spam-text 0.2.0 5%
   trommel rollout promote spam-text 0.2.0
@@ -67,6 +69,10 @@ enum RolloutCommand {
     Load {
         /// A plugin folder or a packed package.
         package: PathBuf,
+        /// Roll it out with this setting in the place of its manifest's default, which makes
+        /// it another revision; may be given more than once.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+        set: Vec<(String, SettingValue)>,
         /// With `--state`: a public key, one of which must have signed the package.
         #[arg(long, value_name = "FILE")]
         trusted_key: Vec<PathBuf>,
@@ -155,9 +161,10 @@ pub(super) fn run(arguments: &RolloutArguments) -> anyhow::Result<Exit> {
         }
         RolloutCommand::Load {
             package,
+            set,
             trusted_key,
         } => {
-            let loaded = place.load(package, trusted_key)?;
+            let loaded = place.load(package, &settings(set)?, trusted_key)?;
             match json {
                 true => print(&serde_json::to_string(&loaded)?)?,
                 false => print(&format!(
@@ -285,6 +292,26 @@ fn revision(status: &RolloutStatus, named: &Named) -> anyhow::Result<RevisionId>
     }
 }
 
+/// `KEY=VALUE`; what the value means is the manifest's word.
+fn setting(text: &str) -> Result<(String, SettingValue), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => {
+            Ok((key.to_owned(), SettingValue::Text(value.to_owned())))
+        }
+        _ => Err("write it like least-letters=12".to_owned()),
+    }
+}
+
+fn settings(given: &[(String, SettingValue)]) -> anyhow::Result<Settings> {
+    let mut settings = Settings::new();
+    for (key, value) in given {
+        if settings.insert(key.clone(), value.clone()).is_some() {
+            bail!("setting `{}` is given twice; keep one", shown(key));
+        }
+    }
+    Ok(settings)
+}
+
 /// A share as people write it: `5%`, or a fraction.
 fn share(text: &str) -> Result<Share, String> {
     let wrong = || format!("`{text}` is no share; write it like 5% or 0.05");
@@ -339,13 +366,18 @@ impl Place {
         }
     }
 
-    fn load(&mut self, package: &Path, keys: &[PathBuf]) -> anyhow::Result<LoadedRevision> {
+    fn load(
+        &mut self,
+        package: &Path,
+        settings: &Settings,
+        keys: &[PathBuf],
+    ) -> anyhow::Result<LoadedRevision> {
         match self {
             Self::Host(_) if !keys.is_empty() => {
                 bail!("a running host has its own keys; leave `--trusted-key` out")
             }
-            Self::Host(host) => host.load(package),
-            Self::Folder(folder) => folder.load(package, keys),
+            Self::Host(host) => host.load(package, settings),
+            Self::Folder(folder) => folder.load(package, settings, keys),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::item::ItemBounds;
 use crate::lists::{List, ListsError};
 use crate::policy::{Policy, PolicyError};
 use crate::registry::{
-    CompileCache, HotStoreError, Package, PackageError, StateError, Trust, bundled, load,
+    CompileCache, HotStoreError, Package, PackageError, Settings, StateError, Trust, bundled, load,
 };
 use crate::revision::RevisionId;
 use crate::rollout::guard::{GuardSettings, GuardSettingsError};
@@ -274,12 +274,15 @@ impl HostBuilder {
             Some(lineup) => (lineup.clone(), self.wanted(lineup, &packages, &keeper)?),
             None => (
                 first(&packages)?,
-                packages.into_iter().map(|(_, package)| package).collect(),
+                packages
+                    .into_iter()
+                    .map(|(_, package)| (package, Settings::new()))
+                    .collect(),
             ),
         };
         let mut revisions: BTreeMap<DetectorId, Vec<Arc<Revision>>> = BTreeMap::new();
-        for package in &ready {
-            let loaded = load(&engine, &self.cache, package, &BTreeMap::new())?;
+        for (package, settings) in &ready {
+            let loaded = load(&engine, &self.cache, package, settings)?;
             let of_detector = revisions.entry(package.manifest.id.clone()).or_default();
             of_detector.push(Revision::new(loaded, self.quarantine));
         }
@@ -355,14 +358,14 @@ impl HostBuilder {
         Ok(packages)
     }
 
-    /// Every package that a lineup wants: one that was named, a bundled one, or one that is
-    /// kept.
+    /// Every package that a lineup wants, with what it was rolled out with: one that was named,
+    /// a bundled one, or one that is kept.
     fn wanted(
         &self,
         lineup: &Lineup,
         named: &[(Option<&Path>, Package)],
         keeper: &Keeper,
-    ) -> Result<Vec<Package>, BuildError> {
+    ) -> Result<Vec<(Package, Settings)>, BuildError> {
         let max = &self.engine.max_limits;
         let bundled = bundled::packages(max)?;
         let at_hand = named.iter().map(|(_, package)| package).chain(&bundled);
@@ -382,7 +385,7 @@ impl HostBuilder {
             for revision in stages.ready() {
                 let known = at_hand.iter().find(|(known, _)| *known == revision);
                 if let Some((_, package)) = known {
-                    wanted.push((*package).clone());
+                    wanted.push(((*package).clone(), Settings::new()));
                     continue;
                 }
                 wanted.push(self.kept(keeper, detector, revision)?);
@@ -397,7 +400,7 @@ impl HostBuilder {
         keeper: &Keeper,
         detector: &DetectorId,
         revision: RevisionId,
-    ) -> Result<Package, BuildError> {
+    ) -> Result<(Package, Settings), BuildError> {
         let missing = |why: String| BuildError::Missing {
             state: self.state.clone().unwrap_or_default(),
             detector: detector.clone(),
@@ -409,14 +412,17 @@ impl HostBuilder {
         let (max, most) = (&self.engine.max_limits, self.engine.max_component_bytes);
         let package = Package::open(&store.package(revision), max, most, &self.trust);
         let package = package.map_err(|error| missing(error.to_string()))?;
-        let given = package.revision(&BTreeMap::new());
+        let settings = store.settings(revision);
+        let settings = settings.and_then(|settings| package.settle(&settings));
+        let settings = settings.map_err(|error| missing(error.to_string()))?;
+        let given = package.revision(&settings);
         if given != revision || package.manifest.id != *detector {
             let id = &package.manifest.id;
             return Err(missing(format!(
                 "what is kept under its name is {given} of `{id}`"
             )));
         }
-        Ok(package)
+        Ok((package, settings))
     }
 
     /// The policy that the lineup names, or else the one that was given.
@@ -436,7 +442,8 @@ impl HostBuilder {
         for path in &self.packages {
             let (max, most) = (&self.engine.max_limits, self.engine.max_component_bytes);
             let package = Package::open(path, max, most, &self.trust)?;
-            keeper.keep(path, package.revision(&BTreeMap::new()))?;
+            let settings = Settings::new();
+            keeper.keep(path, package.revision(&settings), &settings)?;
         }
         let origin = "the detectors that the host was started with".to_owned();
         keeper.commit(&serving.lineup, Cause::Given { origin })?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::serving::{locked, moment};
-use crate::registry::{HotStore, PackageError, PackageStore, StateError, StateFolder};
+use crate::registry::{HotStore, PackageError, PackageStore, Settings, StateError, StateFolder};
 use crate::revision::RevisionId;
 use crate::rollout::journal::{Cause, Entry, Event};
 use crate::rollout::{Lineup, PolicyDigest};
@@ -88,10 +88,15 @@ impl Keeper {
         })
     }
 
-    /// Keeps the package that lies at `package`.
-    pub(super) fn keep(&self, package: &Path, revision: RevisionId) -> Result<(), PackageError> {
+    /// Keeps the package that lies at `package`, and what it is rolled out with.
+    pub(super) fn keep(
+        &self,
+        package: &Path,
+        revision: RevisionId,
+        settings: &Settings,
+    ) -> Result<(), PackageError> {
         match &self.store {
-            Some(store) => store.keep(package, revision),
+            Some(store) => store.keep(package, revision, settings),
             None => Ok(()),
         }
     }

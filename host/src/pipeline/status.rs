@@ -1,5 +1,7 @@
 //! What stands where in the rollout: for whoever is on call.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use trommel_tensor::BatchCounts;
 
@@ -9,6 +11,7 @@ use super::serving::{Revision, Serves, Serving, locked, moment};
 use super::transitions::TransitionCount;
 use super::watch::{Guarded, Shadowed, Watch};
 use crate::policy::Action;
+use crate::registry::spelled;
 use crate::revision::RevisionId;
 use crate::rollout::guard::{Breach, Reading, Standing};
 use crate::rollout::journal::Entry;
@@ -85,6 +88,10 @@ pub struct RevisionStatus {
     pub revision: RevisionId,
     /// The author's version of it; none for one that is retired.
     pub version: Option<String>,
+    /// What it was rolled out with in the place of its manifest's defaults, as the contract
+    /// spells it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// How far it has come in the lineup.
     #[serde(flatten)]
     pub stage: StageStatus,
@@ -275,6 +282,7 @@ impl RevisionStatus {
         Self {
             revision: staged.revision,
             version: None,
+            settings: BTreeMap::new(),
             stage: StageStatus::of(staged.stage),
             taken_out: false,
             left_alone: false,
@@ -323,6 +331,7 @@ fn revision(serving: &Serving, serves: &Serves, watch: &Watch, staged: Staged) -
     RevisionStatus {
         revision: id,
         version: ready.map(|ready| ready.loaded.version.clone()),
+        settings: ready.map_or_else(BTreeMap::new, |ready| spelled(&ready.loaded.settings)),
         stage: StageStatus::of(staged.stage),
         taken_out: serving.local.is_out(&serving.lineup, &serves.id, id),
         left_alone: ready.is_some_and(|ready| is_left_alone(ready)),

@@ -1,6 +1,7 @@
 //! Steps of a rollout: a package loaded off the request path, a verb taken, a lineup or a
 //! policy given. Each decides purely, commits to disk, and then swaps one snapshot.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -13,7 +14,7 @@ use super::serving::{Revision, Serving, locked};
 use super::swap::{Beside, Swap};
 use crate::excerpt::{NAME_CHARS, printable};
 use crate::policy::{Policy, PolicyError};
-use crate::registry::{Package, PackageError, StateError, load};
+use crate::registry::{Package, PackageError, Settings, StateError, load, spelled};
 use crate::revision::RevisionId;
 use crate::rollout::guard::Breach;
 use crate::rollout::journal::{Cause, Event};
@@ -78,6 +79,9 @@ pub struct LoadedRevision {
     pub version: String,
     /// Golden cases that it passed.
     pub n_golden: usize,
+    /// The settings that differ from the defaults, as the contract spells them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// The lineup that it came into.
     pub generation: u64,
 }
@@ -94,6 +98,20 @@ impl Host {
     ///
     /// The first step that failed, and why.
     pub async fn load(&self, package: PathBuf) -> Result<LoadedRevision, StepError> {
+        self.load_with(package, Settings::new()).await
+    }
+
+    /// The same, with settings in the place of the manifest's defaults. They make another
+    /// revision, which is kept with them.
+    ///
+    /// # Errors
+    ///
+    /// Also a setting that the manifest does not declare, or declares of another type.
+    pub async fn load_with(
+        &self,
+        package: PathBuf,
+        settings: Settings,
+    ) -> Result<LoadedRevision, StepError> {
         // One at a time: compiling takes as much as one may take.
         let _loading = self.loading.lock().await;
         let path = package.clone();
@@ -103,12 +121,13 @@ impl Host {
             let max = engine.max_limits().clone();
             let package = Package::open(&path, &max, engine.max_component_bytes(), &trust)?;
             // Before the costly part: a revision that is there is refused.
+            let settings = package.settle(&settings)?;
             let verb = Verb::Load {
                 detector: package.manifest.id.clone(),
-                revision: package.revision(&Default::default()),
+                revision: package.revision(&settings),
             };
             verb.apply(&lineup)?;
-            Ok::<_, StepError>(load(&engine, &cache, &package, &Default::default())?)
+            Ok::<_, StepError>(load(&engine, &cache, &package, &settings)?)
         })
         .await??;
         let failed = self.golden_failures(&loaded).await;
@@ -117,6 +136,8 @@ impl Host {
         }
         let (detector, revision) = (loaded.detector.id().clone(), loaded.detector.revision());
         let (version, n_golden) = (loaded.version.clone(), loaded.golden.len());
+        let settings = loaded.settings.clone();
+        let shown = spelled(&settings);
         let beside = Beside {
             revision: Some(Revision::new(loaded, self.quarantine)),
             policy: None,
@@ -128,13 +149,14 @@ impl Host {
         let step = self.steps.clone().lock_owned().await;
         // After the lock: a step that ended meanwhile would have thrown it away.
         let keeper = self.keeper.clone();
-        blocking(move || keeper.keep(&package, revision)).await??;
+        blocking(move || keeper.keep(&package, revision, &settings)).await??;
         let transition = self.take(verb, beside, step).await?;
         Ok(LoadedRevision {
             detector,
             revision,
             version,
             n_golden,
+            settings: shown,
             generation: transition.generation,
         })
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{CompileCache, FileError, Golden, LayoutError, ManifestError, Package, SettingValue};
+use super::{
+    CompileCache, FileError, Golden, LayoutError, ManifestError, Package, SettingError, Settings,
+};
 use crate::calibrator::{Calibrator, CalibratorError};
 use crate::engine::{
     Component, Detector, DetectorParts, Engine, LoadError, ModelParts, TokenizerParts, preparation,
@@ -70,14 +72,12 @@ pub enum PackageError {
         said: Vec<String>,
     },
     /// A setting that the manifest does not declare, or of another type.
-    #[error("{origin}: setting `{key}` {what}")]
+    #[error("{origin}: {error}")]
     Setting {
         /// The package.
         origin: String,
-        /// The setting.
-        key: String,
-        /// What is wrong and how to mend it.
-        what: String,
+        /// The setting, and what is wrong with it; shown in the message.
+        error: SettingError,
     },
     /// The component, a model or a tokenizer was refused.
     #[error("{origin}: {error}")]
@@ -100,6 +100,8 @@ pub struct Loaded {
     pub calibrator: Calibrator,
     /// What it must answer before it takes traffic.
     pub golden: Vec<GoldenCase>,
+    /// The settings that differ from the manifest's defaults.
+    pub settings: Settings,
 }
 
 /// A golden case with its item.
@@ -111,8 +113,7 @@ pub struct GoldenCase {
     pub item: Arc<Item>,
 }
 
-/// Compiles and links a package. `settings` are those that differ from the
-/// manifest's defaults. Blocking and perhaps slow: not on a caller's executor.
+/// Compiles and links a package, with `settings` in the place of its manifest's defaults. Blocking and perhaps slow: not on a caller's executor.
 ///
 /// `Setting` for a setting that is not declared or of another type, `Imports` when
 /// manifest and component disagree, `Load` when component, model or tokenizer is refused.
@@ -120,14 +121,15 @@ pub fn load(
     engine: &Engine,
     cache: &CompileCache,
     package: &Package,
-    settings: &BTreeMap<String, SettingValue>,
+    settings: &Settings,
 ) -> Result<Loaded, PackageError> {
     let failed = |error| PackageError::Load {
         origin: package.origin.clone(),
         error: Box::new(error),
     };
     let manifest = &package.manifest;
-    let resolved = resolve(package, settings)?;
+    let settings = package.settle(settings)?;
+    let resolved = resolve(package, &settings);
     let component = match preparation(&package.component).map_err(failed)? {
         None => cache.component(engine, &package.component),
         Some(_) => cache.prepared(engine, &package.component, &resolved, &manifest.limits),
@@ -153,7 +155,7 @@ pub fn load(
     }
     let parts = DetectorParts {
         id: manifest.id.clone(),
-        revision: package.revision(settings),
+        revision: package.revision(&settings),
         component,
         labels: manifest.labels.keys().cloned().collect(),
         reads: manifest.reads.clone(),
@@ -163,6 +165,7 @@ pub fn load(
         limits: manifest.limits.clone(),
     };
     Ok(Loaded {
+        settings,
         detector: engine.assemble(parts).map_err(failed)?,
         version: manifest.version.clone(),
         calibrator: package.calibrator.clone(),
@@ -179,36 +182,13 @@ pub fn load(
 }
 
 /// Every setting in its contract spelling: given, else the default.
-fn resolve(
-    package: &Package,
-    given: &BTreeMap<String, SettingValue>,
-) -> Result<BTreeMap<String, String>, PackageError> {
-    let declared = &package.manifest.settings;
-    let wrong = |key: &String, what: String| PackageError::Setting {
-        origin: package.origin.clone(),
-        key: key.clone(),
-        what,
-    };
-    for (key, value) in given {
-        let Some(default) = declared.get(key) else {
-            let known: Vec<&String> = declared.keys().collect();
-            return Err(wrong(
-                key,
-                format!("is not declared; the manifest declares {known:?}"),
-            ));
-        };
-        if std::mem::discriminant(default) != std::mem::discriminant(value) {
-            return Err(wrong(
-                key,
-                format!("is `{value}`; give it the type of its default `{default}`"),
-            ));
-        }
-    }
-    let resolved = declared.iter().map(|(key, default)| {
+fn resolve(package: &Package, given: &Settings) -> BTreeMap<String, String> {
+    let declared = package.manifest.settings.iter();
+    let resolved = declared.map(|(key, default)| {
         let value = given.get(key).unwrap_or(default);
         (key.clone(), value.to_string())
     });
-    Ok(resolved.collect())
+    resolved.collect()
 }
 
 fn check_imports(package: &Package, component: &Component) -> Result<(), PackageError> {

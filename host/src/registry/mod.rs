@@ -12,6 +12,7 @@ mod layout;
 mod load;
 mod manifest;
 mod package;
+mod settings;
 mod state;
 mod store;
 
@@ -26,5 +27,7 @@ pub use layout::{
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};
+pub(crate) use settings::spelled;
+pub use settings::{SettingError, Settings};
 pub use state::{Recovered, StateError, StateFolder};
 pub use store::PackageStore;

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::keys::Trust;
 use super::layout::{Layout, LayoutError};
 use super::manifest::{Golden, MAX_BYTES, Manifest, TokenizerFile};
-use super::{PackageError, SettingValue};
+use super::{PackageError, Settings};
 use crate::calibrator::Calibrator;
 use crate::engine::Limits;
 use crate::item::Item;
@@ -233,9 +233,25 @@ impl Package {
         &self.component
     }
 
+    /// What of `given` differs from the manifest's defaults.
+    ///
+    /// # Errors
+    ///
+    /// `Setting`, as [`Manifest::settle`].
+    pub fn settle(&self, given: &Settings) -> Result<Settings, PackageError> {
+        let settled = self.manifest.settle(given);
+        settled.map_err(|error| PackageError::Setting {
+            origin: self.origin.clone(),
+            error,
+        })
+    }
+
     /// The revision's name: sha256 over everything that decides its answers,
     /// each part with its name and length, so that no two packages read alike.
-    pub fn revision(&self, settings: &BTreeMap<String, SettingValue>) -> RevisionId {
+    ///
+    /// `settings` are those that differ from the manifest's defaults, as
+    /// [`Package::settle`] gives them.
+    pub fn revision(&self, settings: &Settings) -> RevisionId {
         let mut hasher = Sha256::new();
         let mut part = |name: &str, bytes: &[u8]| {
             hasher.update(format!("{name} {}\n", bytes.len()));

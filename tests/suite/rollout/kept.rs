@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use trommel::Host;
+use trommel::pipeline::StepError;
 use trommel::policy::Action;
+use trommel::registry::{SettingValue, Settings};
 use trommel::revision::RevisionId;
 use trommel::rollout::Verb;
+use trommel::signal::DetectorId;
+use trommel_tests::plugin::{PluginFolder, Work};
 
 use super::host::{answering, canary, check, host, id, is_out, load, plugin, promote, step};
 
@@ -171,4 +175,94 @@ async fn a_policy_that_was_given_is_kept_and_a_wrong_one_changes_nothing() {
     drop(host);
     let host = wait_for(begin).await;
     assert_eq!(check(&host, 0, "hello").await.verdict.action, Action::Tag);
+}
+
+fn lift(by: &str) -> Settings {
+    Settings::from([("lift".to_owned(), SettingValue::Text(by.to_owned()))])
+}
+
+#[tokio::test]
+async fn a_revision_is_kept_with_the_settings_that_it_was_rolled_out_with() {
+    let work = Work {
+        rounds: 1,
+        trap_percent: 0,
+        lift: 0.0,
+        description: "for tests",
+    };
+    let folder = PluginFolder::working("watched", &work);
+    let state = tempfile::tempdir().unwrap();
+    let begin = || host(&folder).state(state.path()).build();
+    let host = begin().unwrap();
+    let score = async |host: &Host| check(host, 0, "hello").await.signals[0].score;
+    let plain = score(&host).await;
+    let refused = async |settings: Settings| {
+        let loading = host.load_with(folder.path().to_owned(), settings);
+        let error = loading.await.unwrap_err();
+        assert!(matches!(error, StepError::Package(_)), "{error}");
+        error.to_string()
+    };
+    let why = refused(lift("high")).await;
+    assert!(
+        why.contains("setting `lift` is `high`; give a number"),
+        "{why}"
+    );
+    let misspelt = Settings::from([("lifts".to_owned(), SettingValue::Integer(1))]);
+    let why = refused(misspelt).await;
+    assert!(
+        why.contains("setting `lifts` is not declared; write one of"),
+        "{why}"
+    );
+    // The default is no setting: it is the revision that is there.
+    let same = host.load_with(folder.path().to_owned(), lift("0")).await;
+    let same = same.unwrap_err().to_string();
+    assert!(same.contains("is live already"), "{same}");
+
+    let loading = host.load_with(folder.path().to_owned(), lift("2.5"));
+    let loaded = loading.await.unwrap();
+    assert_eq!(loaded.settings["lift"], "2.5");
+    step(&host, promote(loaded.revision)).await;
+    assert_eq!(score(&host).await, plain + 2.5);
+    drop(host);
+    let host = wait_for(begin).await;
+    assert_eq!(score(&host).await, plain + 2.5);
+    let status = host.status();
+    let of = |revision| {
+        let mut revisions = status.detectors[0].revisions.iter();
+        let status = revisions.find(|status| status.revision == revision);
+        status.unwrap().settings.clone()
+    };
+    assert_eq!(of(loaded.revision)["lift"], "2.5");
+    let previous = status.detectors[0].previous.unwrap();
+    assert!(of(previous).is_empty());
+    drop(host);
+    // What it was rolled out with is part of its name.
+    let name = loaded.revision.to_string().replace("sha256:", "");
+    let file = state.path().join("settings").join(format!("{name}.json"));
+    std::fs::write(&file, r#"{"lift":"2.0"}"#).unwrap();
+    let changed = wait_for_error(begin).await;
+    assert!(changed.contains("what is kept under its name"), "{changed}");
+    std::fs::remove_file(&file).unwrap();
+    let gone = wait_for_error(begin).await;
+    assert!(gone.contains("what is kept under its name"), "{gone}");
+    std::fs::write(&file, r#"{"lift":"2.5"}"#).unwrap();
+    let host = wait_for(begin).await;
+    assert_eq!(score(&host).await, plain + 2.5);
+    // Who is retired needs none any more.
+    let id: DetectorId = id();
+    step(&host, Verb::Rollback { detector: id }).await;
+    assert_eq!(score(&host).await, plain);
+    assert!(!file.exists());
+}
+
+/// Why a host does not begin on a folder that another one may still be letting go.
+async fn wait_for_error<E: std::fmt::Display>(begin: impl Fn() -> Result<Host, E>) -> String {
+    for _ in 0..100 {
+        match begin() {
+            Ok(_) => panic!("it begins"),
+            Err(error) if error.to_string().contains("another host uses") => {}
+            Err(error) => return error.to_string(),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the folder stays held");
 }

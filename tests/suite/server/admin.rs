@@ -213,3 +213,43 @@ async fn a_request_may_name_its_key_and_its_revision() {
     let keyed = post(&running.public, "/v1/check", &[JSON, key], body).await;
     assert_eq!(keyed.status, 200, "{keyed:?}");
 }
+
+#[tokio::test]
+async fn a_package_is_loaded_with_settings_of_its_own() {
+    let running = running().await;
+    let package = packed(&plugin("noop", "old"));
+    let load = async |settings: &str| {
+        let bearer = format!("authorization: Bearer {TOKEN}");
+        let settings = format!("trommel-settings: {settings}");
+        let head = [bearer.as_str(), settings.as_str()];
+        post(&running.admin, "/admin/v1/revisions", &head, &package).await
+    };
+    for (settings, why) in [
+        ("greeting=hi", "is no JSON object of settings"),
+        ("[1]", "is no JSON object of settings"),
+        (r#"{"greeting":null}"#, "is no JSON object of settings"),
+        (
+            r#"{"greting":"hi"}"#,
+            "setting `greting` is not declared; write one of `greeting`",
+        ),
+        (
+            r#"{"greeting":7}"#,
+            "setting `greeting` is `7`; give a text",
+        ),
+    ] {
+        let refused = load(settings).await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(refused.error().contains(why), "{why}: {refused:?}");
+    }
+    // The same package is another revision with them, and the same with its defaults.
+    let same = load(r#"{"greeting":"hello"}"#).await;
+    assert_eq!(same.status, 409, "{same:?}");
+    let loaded = load(r#"{"greeting":"grüß dich"}"#).await;
+    assert_eq!(loaded.status, 201, "{loaded:?}");
+    assert_eq!(loaded.json()["settings"], json!({"greeting": "grüß dich"}));
+    let status = running.admin("GET", "/admin/v1/rollout", b"").await.json();
+    let revisions = status["detectors"][0]["revisions"].as_array().unwrap();
+    assert_eq!(revisions.len(), 2, "{status}");
+    assert_eq!(revisions[0].get("settings"), None, "{status}");
+    assert_eq!(revisions[1]["settings"]["greeting"], "grüß dich");
+}

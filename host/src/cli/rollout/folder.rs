@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use trommel::pipeline::{DeviceChoice, LoadedRevision, RolloutStatus, moment};
-use trommel::registry::{Recovered, StateFolder};
+use trommel::registry::{PackageStore, Recovered, Settings, StateFolder};
 use trommel::rollout::journal::Cause;
 use trommel::rollout::{Lineup, Stage, Transition, Verb};
 
@@ -44,7 +44,16 @@ impl Folder {
         let lineup = self.lineup()?;
         let path = self.path.display().to_string();
         let entries = self.held()?.1.entries.clone();
-        Ok(RolloutStatus::kept(&lineup, path, entries))
+        let mut status = RolloutStatus::kept(&lineup, path, entries);
+        let store = PackageStore::open(&self.path)?;
+        for detector in &mut status.detectors {
+            for revision in &mut detector.revisions {
+                let settings = store.settings(revision.revision)?.into_iter();
+                let settings = settings.map(|(key, value)| (key, value.to_string()));
+                revision.settings = settings.collect();
+            }
+        }
+        Ok(status)
     }
 
     pub(super) fn step(&mut self, verb: &Verb) -> anyhow::Result<Transition> {
@@ -83,6 +92,7 @@ impl Folder {
     pub(super) fn load(
         &mut self,
         package: &Path,
+        settings: &Settings,
         keys: &[PathBuf],
     ) -> anyhow::Result<LoadedRevision> {
         self.lineup()?;
@@ -100,6 +110,7 @@ impl Folder {
             .enable_all()
             .build()
             .context("cannot start the worker threads")?;
-        Ok(runtime.block_on(host.load(package.to_owned()))?)
+        let loading = host.load_with(package.to_owned(), settings.clone());
+        Ok(runtime.block_on(loading)?)
     }
 }

@@ -1,5 +1,6 @@
 //! A running host, through its admin API.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use trommel::engine::{EngineOptions, Limits};
 use trommel::pipeline::{LoadedRevision, RolloutStatus};
-use trommel::registry::{Layout, Packed, Shape};
+use trommel::registry::{Layout, Packed, Settings, Shape};
 use trommel::rollout::{Lineup, Transition, Verb};
-use ureq::http::Response;
+use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
 
 use crate::cli::output::shown;
@@ -68,7 +69,11 @@ impl Remote {
     }
 
     /// A plugin folder is packed first, and a package in a folder is made one file.
-    pub(super) fn load(&self, package: &Path) -> anyhow::Result<LoadedRevision> {
+    pub(super) fn load(
+        &self,
+        package: &Path,
+        settings: &Settings,
+    ) -> anyhow::Result<LoadedRevision> {
         let most = EngineOptions::default().max_component_bytes;
         let folder = tempfile::tempdir().context("no room for the package")?;
         let tar = folder.path().join("package.tar");
@@ -83,6 +88,10 @@ impl Remote {
         let request = request
             .header("authorization", &self.token)
             .header("content-length", &length);
+        let request = match settings.is_empty() {
+            true => request,
+            false => request.header("trommel-settings", head(settings)?),
+        };
         json(self.sent(request.send(file))?)
     }
 
@@ -111,6 +120,16 @@ impl Remote {
         let error = error.as_ref().and_then(|said| said["error"].as_str());
         bail!("{} ({status})", shown(error.unwrap_or(&said)))
     }
+}
+
+/// Settings as a header holds them.
+fn head(settings: &Settings) -> anyhow::Result<HeaderValue> {
+    let texts = settings.iter();
+    let texts: BTreeMap<&str, String> = texts
+        .map(|(key, value)| (key.as_str(), value.to_string()))
+        .collect();
+    // JSON has no control characters, and other letters may be there as they are.
+    Ok(HeaderValue::from_bytes(&serde_json::to_vec(&texts)?)?)
 }
 
 fn text(answer: Response<Body>) -> anyhow::Result<String> {

@@ -100,7 +100,10 @@ fn revision(
         id.short(),
         name(version)
     )?;
-    let mut notes = Vec::new();
+    let settings = revision.settings.iter();
+    let mut notes: Vec<String> = settings
+        .map(|(key, value)| format!("{}={}", name(key), name(value)))
+        .collect();
     if let Some(share) = revision.stage.share {
         notes.push(format!("{} %", f64::from(share.millionths()) / 1e4));
     }

@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::excerpt::{NAME_CHARS, printable};
+use crate::registry::Settings;
 use crate::server::Server;
 use crate::server::answer::{self, Problem};
+
+/// What a revision is rolled out with in the place of its manifest's defaults: a JSON object.
+const SETTINGS: &str = "trommel-settings";
 
 /// Pieces of a body that wait to be written.
 const MAX_PIECES: usize = 16;
@@ -30,6 +35,8 @@ pub(super) async fn revision(
         .map_err(|_| Problem::overloaded("another package is being loaded"))?;
     let options = &server.0.options;
     let (head, body) = request.into_parts();
+    // Before the package comes: it may be large.
+    let settings = settings(&head.headers)?;
     let declared = head.headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > options.max_package_bytes) {
@@ -48,8 +55,24 @@ pub(super) async fn revision(
             ),
         ))
     })?;
-    let loaded = server.0.host.load(file.0.clone()).await?;
+    let loading = server.0.host.load_with(file.0.clone(), settings);
+    let loaded = loading.await?;
     Ok(answer::json(StatusCode::CREATED, &loaded))
+}
+
+fn settings(head: &HeaderMap) -> Result<Settings, Problem> {
+    let Some(given) = head.get(SETTINGS) else {
+        return Ok(Settings::new());
+    };
+    serde_json::from_slice(given.as_bytes()).map_err(|error| {
+        let what = printable(&error.to_string(), 4 * NAME_CHARS);
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!(
+                "`{SETTINGS}` is no JSON object of settings: {what}; write one such as {{\"threshold\":0.5}}"
+            ),
+        )
+    })
 }
 
 /// A file that is removed when it is not needed any more.
