@@ -84,7 +84,13 @@ fn alike(text: &str) -> String {
             || digits.ends_with("ms")
             || digits.ends_with("µs");
         let begins = digits.starts_with(|c: char| c.is_ascii_digit());
-        match (is_digest, is_count && begins && !digits.contains("0.")) {
+        // On a busy machine it takes seconds.
+        let seconds = digits.strip_suffix('s').map(str::parse::<f64>);
+        let is_time = matches!(seconds, Some(Ok(_)));
+        match (
+            is_digest,
+            is_time || is_count && begins && !digits.contains("0."),
+        ) {
             (true, _) => alike.push_str(&piece.replace(digits, "DIGITS")),
             (_, true) => alike.push_str(&piece.replace(digits, "N")),
             _ => alike.push_str(piece),

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Server;
-use super::pace::{Paced, Turns};
+use super::pace::{Pace, Paced, in_time};
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES: usize = 32 << 10;
@@ -58,24 +58,27 @@ pub(super) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps its delay");
         }
-        let turns = Turns::default();
-        let (head_time, idle_time) = (options.head_time, options.idle_time);
-        let stream = Paced::new(stream, turns.clone(), head_time, idle_time);
+        let pace = Pace::default();
+        let stream = Paced::new(stream, pace.clone());
+        let answered = pace.clone();
         let router = TowerToHyperService::new(router.clone());
         let service = service_fn(move |request| {
-            turns.next();
-            let (answering, turns) = (router.call(request), turns.clone());
+            answered.next();
+            let (answering, answered) = (router.call(request), answered.clone());
             async move {
                 let answer = answering.await;
-                turns.next();
+                answered.next();
                 answer
             }
         });
         let connection = open.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let connection = in_time(connection, pace, options.head_time, options.idle_time);
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            match connection.await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
+                None => tracing::debug!("a connection kept waiting for too long"),
             }
         });
     }

@@ -2,115 +2,113 @@
 //! byte has come, and far longer for the next request of a client that has been answered.
 //!
 //! A head's bytes are seen where they are read, and its end where the request is answered;
-//! in between the body has a bound of its own.
+//! in between the body has a bound of its own. Time is looked at after each step of the
+//! connection, whatever it was that moved: the connection itself does not read while it
+//! answers, and may not begin again by itself.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::engine::now;
 
-/// Counts a connection's turns: even while a request is waited for, odd while one is
-/// answered.
+/// Where a connection stands, for whoever reads, answers and watches it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns(Arc<Turn>);
+pub(super) struct Pace(Arc<Stand>);
 
 #[derive(Debug, Default)]
-struct Turn {
-    n: AtomicU64,
-    /// Who read in vain while a request was answered. hyper does not read again when it has
-    /// been, since bytes would wake it; without them nothing would end its waiting.
-    reader: AtomicWaker,
+struct Stand {
+    /// Even while a request is waited for, odd while one is answered.
+    turn: AtomicU64,
+    /// One more than the turn in which bytes of a head came last.
+    head: AtomicU64,
 }
 
-impl Turns {
+impl Pace {
     /// A request has come whole but for its body, or has been answered.
     pub(super) fn next(&self) {
-        self.0.n.fetch_add(1, Ordering::Relaxed);
-        self.0.reader.wake();
+        self.0.turn.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn now(&self) -> u64 {
-        self.0.n.load(Ordering::Relaxed)
+    /// The turn, and whether bytes of its head have come.
+    fn now(&self) -> (u64, bool) {
+        let turn = self.0.turn.load(Ordering::Relaxed);
+        (turn, self.0.head.load(Ordering::Relaxed) == turn + 1)
+    }
+
+    /// Bytes have come: of a head, or of a body that has its own bound.
+    fn came(&self) {
+        let turn = self.0.turn.load(Ordering::Relaxed);
+        if turn.is_multiple_of(2) {
+            self.0.head.store(turn + 1, Ordering::Relaxed);
+        }
     }
 }
 
-/// A connection that ends when it keeps the server waiting for too long.
-#[derive(Debug)]
-pub(super) struct Paced {
-    stream: TcpStream,
-    turns: Turns,
+/// Ends `connection`, which reads from a [`Paced`] stream of this `pace`, when it keeps the
+/// server waiting for too long; none then, and else what became of it.
+///
+/// From its start on, a connection has `head_time` for its first head: whoever opens one and
+/// says nothing has not been answered before.
+pub(super) async fn in_time<C: Future>(
+    connection: C,
+    pace: Pace,
     head_time: Duration,
     idle_time: Duration,
-    /// The turn that is waited in, and until when its first byte must come.
-    waiting: (u64, Instant),
-    /// The turn of the last head, and until when its end must come.
-    head: Option<(u64, Instant)>,
+) -> Option<C::Output> {
+    let by = now() + head_time;
+    let mut clock = Clock {
+        seen: pace.now(),
+        pace,
+        by: Some(by),
+        head_time,
+        idle_time,
+        timer: Box::pin(sleep_until(by.into())),
+    };
+    let mut connection = pin!(connection);
+    poll_fn(|context| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(ended));
+        }
+        clock.poll_late(context).map(|()| None)
+    })
+    .await
+}
+
+/// Until when the next byte, or the rest of a head, must come.
+struct Clock {
+    pace: Pace,
+    /// Where the connection stood when it was looked at last.
+    seen: (u64, bool),
+    /// None while a request is answered.
+    by: Option<Instant>,
+    head_time: Duration,
+    idle_time: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Paced {
-    /// From its start on, a connection has `head_time` for its first head: whoever opens one
-    /// and says nothing has not been answered before.
-    pub(super) fn new(
-        stream: TcpStream,
-        turns: Turns,
-        head_time: Duration,
-        idle_time: Duration,
-    ) -> Self {
-        let by = now() + head_time;
-        Self {
-            stream,
-            waiting: (turns.now(), by),
-            turns,
-            head_time,
-            idle_time,
-            head: None,
-            timer: Box::pin(sleep_until(by.into())),
-        }
-    }
-
-    /// Bytes have come.
-    fn came(&mut self) {
-        let turn = self.turns.now();
-        let is_of_head = turn.is_multiple_of(2);
-        if is_of_head && self.head.is_none_or(|(of, _)| of != turn) {
-            // The first head's time began with the connection.
-            let by = match turn {
-                0 => self.waiting.1,
-                _ => now() + self.head_time,
+impl Clock {
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let seen = self.pace.now();
+        if seen != self.seen {
+            self.seen = seen;
+            self.by = match seen {
+                // The first head's time began with the connection.
+                (0, _) => self.by,
+                (turn, _) if !turn.is_multiple_of(2) => None,
+                (_, true) => Some(now() + self.head_time),
+                (_, false) => Some(now() + self.idle_time),
             };
-            self.head = Some((turn, by));
         }
-    }
-
-    /// Until when bytes must come; none while a request is answered.
-    fn by(&mut self) -> Option<Instant> {
-        let turn = self.turns.now();
-        if !turn.is_multiple_of(2) {
-            return None;
-        }
-        if self.waiting.0 != turn {
-            self.waiting = (turn, now() + self.idle_time);
-        }
-        let head = self.head.filter(|(of, _)| *of == turn);
-        Some(head.map_or(self.waiting.1, |(_, by)| by))
-    }
-
-    /// Ready when nothing may come any more: a head that began is then an error, and a
-    /// connection on which none began ends as if its client had closed it.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(by) = self.by() else {
-            // The turn is the connection's own: it cannot end between the look and this.
-            self.turns.0.reader.register(context.waker());
+        let Some(by) = self.by else {
             return Poll::Pending;
         };
         // One that is set for sooner is set again when it rings: most requests come long
@@ -121,15 +119,23 @@ impl Paced {
         loop {
             ready!(self.timer.as_mut().poll(context));
             if now() >= by {
-                break;
+                return Poll::Ready(());
             }
             self.timer.as_mut().reset(by.into());
         }
-        let turn = self.turns.now();
-        match self.head.is_some_and(|(of, _)| of == turn) {
-            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            false => Poll::Ready(Ok(())),
-        }
+    }
+}
+
+/// A stream that tells when bytes have come.
+#[derive(Debug)]
+pub(super) struct Paced {
+    stream: TcpStream,
+    pace: Pace,
+}
+
+impl Paced {
+    pub(super) fn new(stream: TcpStream, pace: Pace) -> Self {
+        Self { stream, pace }
     }
 }
 
@@ -140,15 +146,11 @@ impl AsyncRead for Paced {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let n_before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Ready(read) => {
-                if buffer.filled().len() > n_before {
-                    self.came();
-                }
-                Poll::Ready(read)
-            }
-            Poll::Pending => self.poll_late(context),
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        if buffer.filled().len() > n_before {
+            self.pace.came();
         }
+        Poll::Ready(read)
     }
 }
 
