@@ -144,11 +144,8 @@ fn listens(line: &str) -> Option<(SocketAddr, &str)> {
 
 /// `program`, to run on one core.
 pub(crate) fn pinned(program: &Path, core: usize) -> Command {
-    let mut command = Command::new("nice");
-    // Back to what it would have had without the load's.
-    let niceness = if is_preferred() { -NICENESS } else { 0 };
-    command.args(["-n", &niceness.to_string()]);
-    command.args(["taskset", "-c", &of_those_there(core).to_string()]);
+    let mut command = Command::new("taskset");
+    command.args(["-c", &of_those_there(core).to_string()]);
     command.arg(program);
     command
 }
@@ -183,9 +180,8 @@ pub(crate) fn spin() -> ! {
     }
 }
 
-/// Keeps this process to the load's core, and puts it before all others there where that is
-/// permitted: what the core does beside it, such as writing for the server, would else be
-/// taken for the server's latency.
+/// Keeps this process to the load's core. Not before all others there: the kernel's own
+/// threads, which bring answers, would wait for it.
 pub(crate) fn pin_myself() -> io::Result<()> {
     let pid = std::process::id().to_string();
     let core = of_those_there(LOAD_CORE).to_string();
@@ -193,27 +189,11 @@ pub(crate) fn pin_myself() -> io::Result<()> {
         .args(["-acp", &core, &pid])
         .stdout(Stdio::null())
         .status()?;
-    if !pinned.success() {
-        return Err(io::Error::other("taskset cannot pin this process"));
+    match pinned.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("taskset cannot pin this process")),
     }
-    let preferred = Command::new("renice")
-        .args(["-n", &NICENESS.to_string(), "-p", &pid])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    IS_PREFERRED.get_or_init(|| preferred.success());
-    Ok(())
 }
-
-/// Whether the load goes before all others on its core.
-pub(crate) fn is_preferred() -> bool {
-    *IS_PREFERRED.get_or_init(|| false)
-}
-
-static IS_PREFERRED: OnceLock<bool> = OnceLock::new();
-
-/// The load's.
-const NICENESS: i32 = -20;
 
 /// How long this process's one busy thread has waited for its core so far, because others
 /// were on it: latencies that were measured meanwhile are partly theirs.

@@ -115,13 +115,6 @@ pub(crate) fn circumstances(arguments: &[String]) -> String {
                 kernel.trim()
             ),
         ),
-        (
-            "the load's core",
-            match super::process::is_preferred() {
-                true => "its own, before all else that runs there (niceness -20)".to_owned(),
-                false => "shared with whatever else runs (niceness 0)".to_owned(),
-            },
-        ),
         ("Rust", said("rustc", &["--version"])),
         (
             "commit",
