@@ -220,7 +220,12 @@ pub(crate) fn measure(scene: &Scene) -> io::Result<Section> {
                 seed: nth as u64 + 2,
                 ..load
             };
-            let steady = drive(&load, &mut Nobody)?;
+            // As long as the other: the longer one looks, the more of the machine's own
+            // hiccups stand in the tail.
+            let time = load
+                .time
+                .max(gap * u32::try_from(n_each).unwrap_or(u32::MAX));
+            let steady = drive(&Load { time, ..load }, &mut Nobody)?;
             let (swapper, swapped) = round(admin, &revisions, &load, n_each, gap)?;
             rounds.add(&swapper, &steady, &swapped);
         }
