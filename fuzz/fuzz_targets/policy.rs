@@ -8,7 +8,7 @@
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use trommel::item::{Attribute, Attributes};
-use trommel::policy::{DetectorState, Facts, Policy, Verdict};
+use trommel::policy::{DetectorState, Facts, ListState, Policy, Verdict};
 use trommel::revision::RevisionId;
 use trommel::signal::{CalibratorVersion, DetectorId, Label, Probability, Signal};
 
@@ -42,7 +42,12 @@ fn decide(policy: &Policy, text: &str, bytes: &mut Unstructured<'_>) -> Result<(
     let mut listed = Vec::new();
     for (list, _) in policy.lists().take(16) {
         if bytes.ratio(1, 2)? {
-            listed.push(list);
+            let is_found = bytes.ratio(3, 4)?;
+            let state = match is_found {
+                true => ListState::Found,
+                false => ListState::Degraded,
+            };
+            listed.push((list, state));
         }
     }
     let mut signals = Vec::new();

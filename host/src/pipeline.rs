@@ -213,7 +213,7 @@ impl Host {
         let calls = asks
             .iter()
             .map(|each| ask(&self.engine, each, &exhibit, by));
-        let (lists, answers) = join(hot.consult(item), join_all(calls)).await;
+        let (lists, answers) = join(hot.consult(item, by), join_all(calls)).await;
         let mut report = Report::default();
         for asked in &answers {
             report.add(asked);

@@ -196,6 +196,41 @@ async fn a_list_is_looked_into_for_items_of_any_size() {
     assert_eq!(judgement.verdict.action, Action::Block);
 }
 
+#[tokio::test]
+async fn an_item_that_lists_have_no_time_for_is_judged_in_time_and_says_so() {
+    const RULE: &str = "\n[[rule]]\nname = \"nobody-knows\"\nwhen = { list = \"bad-domains\", state = \"degraded\" }\naction = \"limit\"\nreason = \"nobody-knows\"\n";
+    let policy = format!("{RULES}{RULE}");
+    let names: String = (0..1000)
+        .map(|n| format!("w{n}{}\n", ".a".repeat(100)))
+        .collect();
+    let mut builder = Host::builder()
+        .bundled_detectors()
+        .deadline(Duration::from_millis(100))
+        .policy(Policy::parse("p.toml", &policy).unwrap())
+        .list("bad-domains", list(Kind::Domains, "evil.example"));
+    for n in 2..MAX_LISTS {
+        builder = builder.list(format!("d{n}"), list(Kind::Domains, &names));
+    }
+    let host = builder
+        .list("none", list(Kind::Domains, ""))
+        .build()
+        .unwrap();
+    // The last of it is on a list; without a deadline it takes some seconds to get there.
+    let n_bytes = ItemBounds::default().text_bytes - 100;
+    let text = "a.b ".repeat(n_bytes / 4) + "evil.example";
+    let judgement = judged(&host, &text).await;
+    let took = judgement.timings.total;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(judgement.verdict.action, Action::Limit);
+    let json = serde_json::to_value(&judgement).unwrap();
+    let lists = json["lists"].as_array().unwrap();
+    let of = |name: &str| lists.iter().find(|list| list["list"] == name).unwrap();
+    let why = "the item's time passed before all of it was looked through";
+    assert_eq!(of("bad-domains")["degraded"], why, "{json}");
+    assert_eq!(of("bad-domains").get("found"), None);
+    assert_eq!(of("none").get("degraded"), None);
+}
+
 #[expect(clippy::print_stdout, reason = "the times are worth knowing")]
 #[test]
 fn an_items_size_alone_bounds_the_time_that_lists_take() {

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde::{Deserialize, de::DeserializeOwned};
 use trommel::{
     item::{Attribute, Attributes},
-    policy::{Action, DetectorState, Facts, MAX_BYTES, MAX_DEPTH, MAX_RULES, Policy, Verdict},
+    policy::{
+        Action, DetectorState, Facts, ListState, MAX_BYTES, MAX_DEPTH, MAX_RULES, Policy, Verdict,
+    },
     revision::RevisionId,
     signal::{CalibratorVersion, DetectorId, Probability, Signal},
 };
@@ -265,6 +267,7 @@ fn facts() -> impl Strategy<Value = GivenFacts> {
             signals,
             detectors,
             lists,
+            degraded_lists: Vec::new(),
         })
 }
 
@@ -335,6 +338,8 @@ struct GivenFacts {
     signals: Vec<BTreeMap<String, f64>>,
     detectors: BTreeMap<String, DetectorState>,
     lists: Vec<String>,
+    /// Lists that were not looked into to the end.
+    degraded_lists: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -347,6 +352,16 @@ enum Given {
 }
 
 impl GivenFacts {
+    fn listed(&self) -> Vec<(&str, ListState)> {
+        let found = self
+            .lists
+            .iter()
+            .map(|list| (list.as_str(), ListState::Found));
+        let degraded = self.degraded_lists.iter();
+        let degraded = degraded.map(|list| (list.as_str(), ListState::Degraded));
+        found.chain(degraded).collect()
+    }
+
     fn decided_by(&self, policy: &Policy) -> Verdict {
         let attributes: Attributes = self
             .attributes
@@ -368,7 +383,7 @@ impl GivenFacts {
             attributes: &attributes,
             signals: &signals,
             detectors: &detectors,
-            listed: &self.lists.iter().map(String::as_str).collect::<Vec<_>>(),
+            listed: &self.listed(),
         };
         policy.decide(&facts)
     }

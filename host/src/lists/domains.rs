@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::punycode;
-use super::words::{is_accent, is_invisible, stands_alone};
+use super::words::{Met, is_accent, is_invisible, stands_alone};
 
 /// Bytes of the longest name that is looked at; names that resolve have 253 at most.
 const MAX_HOST_BYTES: usize = 1024;
@@ -38,21 +38,25 @@ pub(super) fn host_of_link(target: &str) -> Option<String> {
 }
 
 /// Calls `each` with every host that a text names, with or without a URL around it, until
-/// it breaks.
+/// it breaks; and with how far the reading has come.
 pub(super) fn each_host<T>(
     text: &str,
-    mut each: impl FnMut(&str) -> ControlFlow<T>,
+    mut each: impl FnMut(Met<'_>) -> ControlFlow<T>,
 ) -> ControlFlow<T> {
     const AFTER_SCHEME: &str = "://";
+    let mut n_read = 0;
     for (at, _) in text.match_indices(AFTER_SCHEME) {
+        each(Met::Read(at - n_read))?;
+        n_read = at;
         // As far as the host goes; so no byte is looked at twice.
         let rest = text[at + AFTER_SCHEME.len()..].trim_start_matches(['/', '\\']);
         let end = rest.find(|letter: char| ends_authority(letter) || ends_url(letter));
         if let Some(host) = host(&rest[..end.unwrap_or(rest.len())]) {
-            each(&host)?;
+            each(Met::Token(&host))?;
         }
     }
     for run in text.split(|letter| !may_be_of_name(letter)) {
+        each(Met::Read(run.len() + 1))?;
         names_in(run, &mut each)?;
     }
     ControlFlow::Continue(())
@@ -61,10 +65,13 @@ pub(super) fn each_host<T>(
 /// A run of characters as names have them may be a name with its neighbours, for not all
 /// scripts put a space between: the run, what is between characters of such scripts, and
 /// what of that is ASCII are names each.
-fn names_in<T>(run: &str, each: &mut impl FnMut(&str) -> ControlFlow<T>) -> ControlFlow<T> {
-    let mut name = |text: &str| match name_of(text) {
-        Some(name) => each(&name),
-        None => ControlFlow::Continue(()),
+fn names_in<T>(run: &str, each: &mut impl FnMut(Met<'_>) -> ControlFlow<T>) -> ControlFlow<T> {
+    let mut name = |text: &str| {
+        each(Met::Read(text.len() + 1))?;
+        match name_of(text) {
+            Some(name) => each(Met::Token(&name)),
+            None => ControlFlow::Continue(()),
+        }
     };
     if run.is_ascii() {
         return name(run);
@@ -254,8 +261,10 @@ mod tests {
 
     fn hosts(text: &str) -> Vec<String> {
         let mut hosts = Vec::new();
-        let _ = each_host::<()>(text, |host| {
-            hosts.push(host.to_owned());
+        let _ = each_host::<()>(text, |met| {
+            if let Met::Token(host) = met {
+                hosts.push(host.to_owned());
+            }
             ControlFlow::Continue(())
         });
         hosts.sort();

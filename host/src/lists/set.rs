@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::trie::{Trie, Walk};
+use super::words::Met;
 use super::{
     Index, Kind, List, ListVersion, MAX_ALL_BYTES, MAX_LISTS, MAX_NAME_CHARS, domains, words,
 };
@@ -29,6 +30,10 @@ pub struct Consulted {
     /// The first thing of the item that is on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<Found>,
+    /// Why something of the item that is on it may not have been found; none when it would
+    /// have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<&'static str>,
 }
 
 /// Something of an item that is on a list.
@@ -133,27 +138,30 @@ impl Lists {
     /// the number of lists, and not with the lists' size.
     #[must_use]
     pub fn consult(&self, item: &Item) -> Vec<Consulted> {
+        self.consult_while(item, || true)
+    }
+
+    /// The same, for as long as `may_go_on` says so: it is asked every few kilobytes. A list
+    /// on which nothing was found by then is degraded.
+    #[must_use]
+    pub fn consult_while(
+        &self,
+        item: &Item,
+        mut may_go_on: impl FnMut() -> bool,
+    ) -> Vec<Consulted> {
         let mut search = Search {
             seeks: self.0.values().map(|list| Seek::new(list)).collect(),
+            patience: Patience {
+                may_go_on: &mut may_go_on,
+                n_bytes: 0,
+            },
         };
-        for (id, part) in (0..).zip(&item.parts) {
-            match &part.content {
-                Content::Text { text, .. } => {
-                    search.hash(id, text.as_bytes());
-                    search.words(id, text);
-                    search.hosts(id, text);
-                }
-                Content::Image {
-                    source: ImageSource::Bytes(bytes),
-                } => search.hash(id, bytes),
-                Content::Image { .. } => {}
-                Content::Link { target } => search.link(id, target),
-            }
-        }
+        let is_over = search.all(item).is_break();
         let lists = self.0.iter().zip(search.seeks);
         let consulted = lists.map(|((name, list), seek)| Consulted {
             list: name.clone(),
             version: list.version(),
+            degraded: (is_over && seek.is_open()).then_some(OVER),
             found: seek.found.map(|(part, entry)| Found {
                 part,
                 entry: list.entry(entry).to_owned(),
@@ -163,9 +171,62 @@ impl Lists {
     }
 }
 
+/// Why a search ended before its end.
+const OVER: &str = "the item's time passed before all of it was looked through";
+
+/// Bytes of an item between two looks at whether the search may go on: at the most that a
+/// byte takes, with all the lists that there may be, some milliseconds.
+const BYTES_AT_ONCE: usize = 2 << 10;
+
+/// Bytes that are hashed at once, which is far quicker.
+const HASHED_AT_ONCE: usize = 64 << 10;
+
 /// The search of all lists at once, so that a text is taken apart once.
 struct Search<'a> {
     seeks: Vec<Seek<'a>>,
+    patience: Patience<'a>,
+}
+
+/// Asks now and then whether the search may go on.
+struct Patience<'a> {
+    may_go_on: &'a mut dyn FnMut() -> bool,
+    /// Read since it was asked.
+    n_bytes: usize,
+}
+
+impl Patience<'_> {
+    fn read(&mut self, n_bytes: usize) -> ControlFlow<()> {
+        self.n_bytes += n_bytes;
+        match self.n_bytes < BYTES_AT_ONCE {
+            true => ControlFlow::Continue(()),
+            false => self.ask(),
+        }
+    }
+
+    fn ask(&mut self) -> ControlFlow<()> {
+        self.n_bytes = 0;
+        match (self.may_go_on)() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+}
+
+/// Why reading a text ends before its end.
+#[derive(Clone, Copy)]
+enum End {
+    /// All that can be found is.
+    Done,
+    /// The search may not go on.
+    Over,
+}
+
+/// Whether the search may go on after a text.
+fn after(read: ControlFlow<End>) -> ControlFlow<()> {
+    match read {
+        ControlFlow::Break(End::Over) => ControlFlow::Break(()),
+        ControlFlow::Break(End::Done) | ControlFlow::Continue(()) => ControlFlow::Continue(()),
+    }
 }
 
 /// The search of one list.
@@ -186,17 +247,52 @@ impl<'a> Seek<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn hash(&mut self, part: u32, bytes: &[u8]) {
-        let mut digest: Option<[u8; 32]> = None;
-        for seek in self.seeks.iter_mut().filter(|seek| seek.is_open()) {
-            if let Index::Hashes(hashes) = &seek.list.index {
-                let digest = digest.get_or_insert_with(|| Sha256::digest(bytes).into());
-                seek.found = hashes.get(&*digest).map(|entry| (part, *entry));
+    /// Breaks when it may not go on.
+    fn all(&mut self, item: &Item) -> ControlFlow<()> {
+        for (id, part) in (0..).zip(&item.parts) {
+            match &part.content {
+                Content::Text { text, .. } => {
+                    self.hash(id, text.as_bytes())?;
+                    self.words(id, text)?;
+                    self.hosts(id, text)?;
+                }
+                Content::Image {
+                    source: ImageSource::Bytes(bytes),
+                } => self.hash(id, bytes)?,
+                Content::Image { .. } => {}
+                Content::Link { target } => {
+                    self.patience.read(target.len())?;
+                    self.link(id, target);
+                }
             }
         }
+        ControlFlow::Continue(())
     }
 
-    fn words(&mut self, part: u32, text: &str) {
+    fn hash(&mut self, part: u32, bytes: &[u8]) -> ControlFlow<()> {
+        let open = self.seeks.iter_mut().filter(|seek| seek.is_open());
+        let mut hashes = open.filter_map(|seek| match &seek.list.index {
+            Index::Hashes(hashes) => Some((&mut seek.found, hashes)),
+            _ => None,
+        });
+        let Some(first) = hashes.next() else {
+            return ControlFlow::Continue(());
+        };
+        let mut hasher = Sha256::new();
+        for piece in bytes.chunks(HASHED_AT_ONCE) {
+            hasher.update(piece);
+            if piece.len() == HASHED_AT_ONCE {
+                self.patience.ask()?;
+            }
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        for (found, hashes) in std::iter::once(first).chain(hashes) {
+            *found = hashes.get(&digest).map(|entry| (part, *entry));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn words(&mut self, part: u32, text: &str) -> ControlFlow<()> {
         let open = self.seeks.iter_mut().filter(|seek| seek.is_open());
         let mut walks: Vec<(&mut Seek<'a>, Walk<'a>)> = open
             .filter_map(|seek| match &seek.list.index {
@@ -205,30 +301,40 @@ impl<'a> Search<'a> {
             })
             .collect();
         if walks.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
-        let _ = words::each_word(text, |word| {
+        let patience = &mut self.patience;
+        after(words::each_met(text, |met| {
+            let word = match met {
+                Met::Token(word) => word,
+                Met::Read(n_letters) => return go_on(patience.read(n_letters)),
+            };
             walks.retain_mut(|(seek, walk)| {
                 seek.found = walk.step(word).map(|entry| (part, entry));
                 seek.found.is_none()
             });
-            go_on(walks.is_empty())
-        });
+            until_done(walks.is_empty())
+        }))
     }
 
-    fn hosts(&mut self, part: u32, text: &str) {
-        let mut tries = self.domains();
+    fn hosts(&mut self, part: u32, text: &str) -> ControlFlow<()> {
+        let mut tries = domains(&mut self.seeks);
         if tries.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
-        let _ = domains::each_host(text, |host| {
+        let patience = &mut self.patience;
+        after(domains::each_host(text, |met| {
+            let host = match met {
+                Met::Token(host) => host,
+                Met::Read(n_bytes) => return go_on(patience.read(n_bytes)),
+            };
             tries.retain_mut(|(seek, trie)| !seek.finds_host(trie, part, host));
-            go_on(tries.is_empty())
-        });
+            until_done(tries.is_empty())
+        }))
     }
 
     fn link(&mut self, part: u32, target: &str) {
-        let tries = self.domains();
+        let tries = domains(&mut self.seeks);
         if tries.is_empty() {
             return;
         }
@@ -238,16 +344,16 @@ impl<'a> Search<'a> {
             }
         }
     }
+}
 
-    /// The lists of domains that are still to be looked into.
-    fn domains(&mut self) -> Vec<(&mut Seek<'a>, &'a Trie)> {
-        let open = self.seeks.iter_mut().filter(|seek| seek.is_open());
-        let tries = open.filter_map(|seek| match &seek.list.index {
-            Index::Domains(trie) => Some((seek, trie)),
-            _ => None,
-        });
-        tries.collect()
-    }
+/// The lists of domains that are still to be looked into.
+fn domains<'s, 'a>(seeks: &'s mut [Seek<'a>]) -> Vec<(&'s mut Seek<'a>, &'a Trie)> {
+    let open = seeks.iter_mut().filter(|seek| seek.is_open());
+    let tries = open.filter_map(|seek| match &seek.list.index {
+        Index::Domains(trie) => Some((seek, trie)),
+        _ => None,
+    });
+    tries.collect()
 }
 
 impl Seek<'_> {
@@ -258,9 +364,16 @@ impl Seek<'_> {
     }
 }
 
-fn go_on(is_done: bool) -> ControlFlow<()> {
+fn until_done(is_done: bool) -> ControlFlow<End> {
     match is_done {
-        true => ControlFlow::Break(()),
+        true => ControlFlow::Break(End::Done),
         false => ControlFlow::Continue(()),
+    }
+}
+
+fn go_on(patience: ControlFlow<()>) -> ControlFlow<End> {
+    match patience {
+        ControlFlow::Break(()) => ControlFlow::Break(End::Over),
+        ControlFlow::Continue(()) => ControlFlow::Continue(()),
     }
 }

@@ -304,3 +304,81 @@ proptest! {
         found(Kind::Domains, "a.example", &link(&format!("x{target}")));
     }
 }
+
+#[test]
+fn a_search_that_may_not_go_on_says_of_each_list_what_it_does_not_know() {
+    let lists = Lists::default()
+        .with("early", list(Kind::Keywords, "first"))
+        .and_then(|lists| lists.with("empty", list(Kind::Keywords, "")))
+        .and_then(|lists| lists.with("hosts", list(Kind::Domains, "last.example")))
+        .and_then(|lists| lists.with("late", list(Kind::Keywords, "last")))
+        .unwrap();
+    let text = format!("first {} last last.example", "word ".repeat(100_000));
+    let item = Item::from_text("1", text);
+    let mut n_asked = 0;
+    let consulted = lists.consult_while(&item, || {
+        n_asked += 1;
+        n_asked < 4
+    });
+    assert_eq!(n_asked, 4);
+    let said: Vec<_> = consulted
+        .iter()
+        .map(|each| (each.found.is_some(), each.degraded.is_some()))
+        .collect();
+    // In the order of their names: an empty list is known to hold nothing.
+    let expected = [(true, false), (false, false), (false, true), (false, true)];
+    assert_eq!(said, expected, "{consulted:?}");
+    let whole = lists.consult_while(&item, || true);
+    assert!(whole.iter().all(|each| each.degraded.is_none()));
+    assert_eq!(whole.iter().filter(|each| each.found.is_some()).count(), 3);
+    assert_eq!(whole, lists.consult(&item));
+}
+
+#[test]
+fn no_text_is_read_for_long_without_a_look_at_whether_it_may_go_on() {
+    let lists = [
+        (Kind::Keywords, "nothing of it"),
+        (Kind::Domains, "nowhere.example"),
+    ];
+    for (kind, entry) in lists {
+        let lists = Lists::default().with("l", list(kind, entry)).unwrap();
+        for piece in [
+            "a",
+            " ",
+            "a ",
+            "a.",
+            "a.b ",
+            "://",
+            ".",
+            "é",
+            "例",
+            "例.a",
+            "\u{300}",
+            "\u{fdfa}",
+            "http://a.a@a.a/",
+        ] {
+            let n_bytes = 1 << 20;
+            let item = Item::from_text("1", piece.repeat(n_bytes / piece.len()));
+            let mut n_asked = 0;
+            let consulted = lists.consult_while(&item, || {
+                n_asked += 1;
+                true
+            });
+            assert_eq!(consulted[0].found, None);
+            // One run of letters that might be a name is the longest piece for domains.
+            let is_one_run = kind == Kind::Domains && !piece.contains([' ', ':']);
+            let least = if is_one_run { 1 } else { 150 };
+            assert!(n_asked >= least, "{kind} {piece:?}: {n_asked}");
+        }
+    }
+    let hashes = list(Kind::Hashes, &"0".repeat(64));
+    let lists = Lists::default().with("l", hashes).unwrap();
+    let mut item = Item::default();
+    item.push_image(vec![0; 1 << 20].into());
+    let mut n_asked = 0;
+    let _ = lists.consult_while(&item, || {
+        n_asked += 1;
+        n_asked < 3
+    });
+    assert_eq!(n_asked, 3);
+}

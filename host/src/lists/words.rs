@@ -12,14 +12,44 @@ use unicode_normalization::UnicodeNormalization as _;
 /// Bytes of the longest word that is kept; no entry has a longer one.
 pub(super) const MAX_WORD_BYTES: usize = 1024;
 
+/// Letters after which it is told that they were read, though no word has ended.
+const LETTERS_AT_ONCE: usize = 1024;
+
+/// What is met in a text.
+pub(super) enum Met<'a> {
+    /// A word, or a host's name.
+    Token(&'a str),
+    /// So many bytes or letters were read, whether or not a token was among them.
+    Read(usize),
+}
+
 /// Calls `each` with the words of a text, in order, until it breaks.
 pub(super) fn each_word<T>(
     text: &str,
     mut each: impl FnMut(&str) -> ControlFlow<T>,
 ) -> ControlFlow<T> {
+    each_met(text, |met| match met {
+        Met::Token(word) => each(word),
+        Met::Read(_) => ControlFlow::Continue(()),
+    })
+}
+
+/// The same, and `each` learns how far the reading has come.
+pub(super) fn each_met<T>(
+    text: &str,
+    mut each: impl FnMut(Met<'_>) -> ControlFlow<T>,
+) -> ControlFlow<T> {
     let mut word = String::new();
+    let mut n_letters = 0;
     let mut letter = |letter: char| -> ControlFlow<T> {
-        if stands_alone(letter) {
+        n_letters += 1;
+        if n_letters == LETTERS_AT_ONCE {
+            n_letters = 0;
+            each(Met::Read(LETTERS_AT_ONCE))?;
+        }
+        if is_accent(letter) {
+            ControlFlow::Continue(())
+        } else if stands_alone(letter) {
             end(&mut word, &mut each)?;
             word.push(letter);
             end(&mut word, &mut each)
@@ -40,19 +70,17 @@ pub(super) fn each_word<T>(
     } else {
         let seen = text.chars().filter(|letter| !is_invisible(*letter));
         for folded in seen.nfkc().flat_map(fold) {
-            if !is_accent(folded) {
-                letter(folded)?;
-            }
+            letter(folded)?;
         }
     }
     end(&mut word, &mut each)
 }
 
-fn end<T>(word: &mut String, each: &mut impl FnMut(&str) -> ControlFlow<T>) -> ControlFlow<T> {
+fn end<T>(word: &mut String, each: &mut impl FnMut(Met<'_>) -> ControlFlow<T>) -> ControlFlow<T> {
     if word.is_empty() {
         return ControlFlow::Continue(());
     }
-    let flow = each(word);
+    let flow = each(Met::Token(word));
     word.clear();
     flow
 }

@@ -4,13 +4,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::Instrument as _;
 
 use super::{BuildError, Host};
+use crate::engine::now;
 use crate::excerpt::{NAME_CHARS, printable};
 use crate::item::Item;
 use crate::lists::{Consulted, List, Lists, ListsError};
+use crate::policy::ListState;
 use crate::registry::{HotStore, StateError};
 use crate::signal::{Label, Signal};
 use crate::spans;
@@ -75,30 +78,39 @@ impl Hot {
         }
     }
 
-    /// Looks into every list. A large item is searched on a thread where that keeps no
+    /// Looks into every list, until `by`. A large item is searched on a thread where that keeps no
     /// other item waiting.
-    pub(super) async fn consult(self: &Arc<Self>, item: &Arc<Item>) -> Vec<Consulted> {
+    pub(super) async fn consult(self: &Arc<Self>, item: &Arc<Item>, by: Instant) -> Vec<Consulted> {
         if self.lists.is_empty() {
             return Vec::new();
         }
         let span = spans::lists(self.lists.iter().count());
         if item.held_bytes() <= FEW_BYTES {
-            return span.in_scope(|| self.lists.consult(item));
+            return span.in_scope(|| self.lists.consult_while(item, || now() < by));
         }
         let (hot, searched) = (self.clone(), item.clone());
-        let search = tokio::task::spawn_blocking(move || hot.lists.consult(&searched));
+        let search =
+            tokio::task::spawn_blocking(move || hot.lists.consult_while(&searched, || now() < by));
         match search.instrument(span).await {
             Ok(consulted) => consulted,
             // The runtime ends: then nobody else is kept waiting here.
-            Err(_) => self.lists.consult(item),
+            Err(_) => self.lists.consult_while(item, || now() < by),
         }
     }
 }
 
-/// The names of the lists that an item is on.
-pub(super) fn listed(consulted: &[Consulted]) -> Vec<&str> {
-    let found = consulted.iter().filter(|each| each.found.is_some());
-    found.map(|each| each.list.as_str()).collect()
+/// What rules see of the lists that were looked into: those that the item is on, and those
+/// that were not looked into to the end.
+pub(super) fn listed(consulted: &[Consulted]) -> Vec<(&str, ListState)> {
+    let state = |each: &Consulted| match (&each.found, each.degraded) {
+        (Some(_), _) => Some(ListState::Found),
+        (None, Some(_)) => Some(ListState::Degraded),
+        (None, None) => None,
+    };
+    let listed = consulted.iter();
+    listed
+        .filter_map(|each| Some((each.list.as_str(), state(each)?)))
+        .collect()
 }
 
 impl Host {

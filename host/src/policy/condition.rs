@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DetectorState, Facts};
+use super::{DetectorState, Facts, ListState};
 use crate::{
     calibrator::Target,
     item::Attribute,
@@ -50,8 +50,11 @@ pub(super) enum Circumstance {
         detector: Option<DetectorId>,
         state: DetectorState,
     },
-    /// The item is on the list of this name.
-    List(String),
+    /// The item is on the list of this name, or nobody knows whether it is.
+    List {
+        name: String,
+        state: ListState,
+    },
     All(Vec<Self>),
     Any(Vec<Self>),
     Not(Box<Self>),
@@ -122,7 +125,7 @@ impl Circumstance {
             Self::Detector { detector, state } => facts.detectors.iter().any(|(id, actual)| {
                 actual == state && detector.as_ref().is_none_or(|detector| detector == id)
             }),
-            Self::List(name) => facts.listed.contains(&name.as_str()),
+            Self::List { name, state } => facts.listed.contains(&(name.as_str(), *state)),
             Self::All(circumstances) => circumstances.iter().all(|each| each.holds(facts)),
             Self::Any(circumstances) => circumstances.iter().any(|each| each.holds(facts)),
             Self::Not(circumstance) => !circumstance.holds(facts),

@@ -91,6 +91,8 @@ pub enum Problem {
     UnknownAction { word: String },
     #[error("unknown state `{word}`; write answered, degraded or not-asked")]
     UnknownState { word: String },
+    #[error("unknown state `{word}` of a list; write found or degraded")]
+    UnknownListState { word: String },
 
     #[error("a label condition has both `threshold` and `target`; keep one of them")]
     TargetAndThreshold,

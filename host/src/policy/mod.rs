@@ -35,6 +35,7 @@
 //! | `{ attribute, present }` | the item has it (`true`) or lacks it (`false`) |
 //! | `{ detector, state }` | the detector, or any loaded one for `"*"`, is `answered`, `degraded` or `not-asked` |
 //! | `{ list = "bad-domains" }` | the item is on the list of this name (see [`crate::lists`]) |
+//! | `{ list = "bad-domains", state = "degraded" }` | the item's time passed before it was known whether it is |
 //! | `{ all = […] }`, `{ any = […] }` | all, or at least one, of the conditions hold |
 //! | `{ not = {…} }` | the condition, one without scores, does not hold |
 //!
@@ -111,8 +112,8 @@ pub struct Facts<'a> {
     pub signals: &'a [Signal],
     /// Every loaded detector, once, and how it fared.
     pub detectors: &'a [(DetectorId, DetectorState)],
-    /// The names of the lists that the item is on.
-    pub listed: &'a [&'a str],
+    /// The lists that the item is on, or may be; of all others it is known that it is not.
+    pub listed: &'a [(&'a str, ListState)],
 }
 
 impl Default for Facts<'_> {
@@ -126,6 +127,15 @@ impl Default for Facts<'_> {
             listed: &[],
         }
     }
+}
+
+/// What is known of an item and a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListState {
+    /// The item is on it.
+    Found,
+    /// The item's time passed before all of it was looked through.
+    Degraded,
 }
 
 /// How a detector fared on one item.

@@ -124,6 +124,9 @@ pub struct RecordedList {
     /// Whether the item is on it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub found: bool,
+    /// Its time passed before that was known.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub degraded: bool,
 }
 
 /// A part, by its digest. Its id is its place.
@@ -309,6 +312,7 @@ impl RecordedList {
             list: consulted.list.clone(),
             version: consulted.version,
             found: consulted.found.is_some(),
+            degraded: consulted.degraded.is_some(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Entry, Fault, Problem, Reader, Section, printable};
 use crate::{
     calibrator::Target,
     policy::{
-        DetectorState, MAX_DEPTH,
+        DetectorState, ListState, MAX_DEPTH,
         condition::{Aim, Circumstance, Condition, Test},
         error::quoted,
     },
@@ -36,6 +36,7 @@ const ATTRIBUTE_KEYS: &[&str] = &[
     "present",
 ];
 const DETECTOR_KEYS: &[&str] = &["detector", "state"];
+const LIST_KEYS: &[&str] = &["list", "state"];
 const ALL_KEYS: &[&str] = &[
     "label",
     "threshold",
@@ -101,7 +102,7 @@ impl Reader<'_> {
         Ok(match subject.key() {
             "attribute" => attribute(section, subject)?,
             "detector" => self.detector(section, subject)?,
-            "list" => self.list(subject)?,
+            "list" => self.list(section, subject)?,
             "all" => Circumstance::All(subject.each(CONDITIONS, each)?),
             "any" => Circumstance::Any(subject.each(CONDITIONS, each)?),
             "not" => Circumstance::Not(Box::new(each(subject)?)),
@@ -152,11 +153,18 @@ impl Reader<'_> {
         Ok(Circumstance::Detector { detector, state })
     }
 
-    fn list(&mut self, subject: Entry<'_, '_>) -> Result<Circumstance, Fault> {
+    fn list(
+        &mut self,
+        section: &Section<'_, '_>,
+        subject: Entry<'_, '_>,
+    ) -> Result<Circumstance, Fault> {
         let name = subject.words("the list's name in quotes")?.to_owned();
+        let state = section
+            .get("state")
+            .map_or(Ok(ListState::Found), list_state)?;
         self.lists
             .push((name.clone(), self.lines.line(subject.at())));
-        Ok(Circumstance::List(name))
+        Ok(Circumstance::List { name, state })
     }
 }
 
@@ -222,7 +230,7 @@ fn open<'v, 'i>(
         "label" => ("a label condition", LABEL_KEYS),
         "attribute" => ("an attribute condition", ATTRIBUTE_KEYS),
         "detector" => ("a detector condition", DETECTOR_KEYS),
-        "list" => ("a list condition", &["list"][..]),
+        "list" => ("a list condition", LIST_KEYS),
         "all" => ("an `all` condition", &["all"][..]),
         "any" => ("an `any` condition", &["any"][..]),
         _ => ("a `not` condition", &["not"][..]),
@@ -258,6 +266,16 @@ fn read_test(entry: Entry<'_, '_>) -> Result<Test, Fault> {
         "at_most" => Test::AtMost(entry.number(number)?),
         _ => Test::Present(entry.flag("true or false")?),
     })
+}
+
+fn list_state(entry: Entry<'_, '_>) -> Result<ListState, Fault> {
+    match entry.text("found or degraded, in quotes")? {
+        "found" => Ok(ListState::Found),
+        "degraded" => Ok(ListState::Degraded),
+        word => Err(entry.fault(Problem::UnknownListState {
+            word: printable(word),
+        })),
+    }
 }
 
 fn read_state(entry: Entry<'_, '_>) -> Result<DetectorState, Fault> {
