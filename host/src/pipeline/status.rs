@@ -311,19 +311,26 @@ fn detector(serving: &Serving, serves: &Serves) -> DetectorStatus {
     let watch = locked(&serves.watch);
     let stages = serving.lineup.detector(serves.id.as_str());
     let staged = stages.map(|stages| stages.revisions()).unwrap_or_default();
-    let revisions = staged
-        .iter()
-        .map(|staged| revision(serving, serves, &watch, *staged))
-        .collect();
+    let of = |staged: &Staged| revision(serving, serves, &watch, *staged);
+    let mut revisions: Vec<RevisionStatus> = staged.iter().map(of).collect();
+    let shadows = staged.iter().map(|staged| watch.shadow(staged.revision));
+    let shadows: Vec<_> = shadows.collect();
+    let n_live_calls = watch.n_baseline_calls();
+    // Whoever answers waits for the watch, and must not for a shadow's thread.
+    drop(watch);
+    for (revision, shadowed) in revisions.iter_mut().zip(shadows) {
+        revision.shadow = shadowed.map(|shadowed| shadow(&locked(&shadowed)));
+    }
     DetectorStatus {
         detector: serves.id.clone(),
         live: serving.local.live(&serving.lineup, &serves.id),
         previous: stages.and_then(|stages| stages.previous()),
-        n_live_calls: watch.n_baseline_calls(),
+        n_live_calls,
         revisions,
     }
 }
 
+/// All but what it did as a shadow.
 fn revision(serving: &Serving, serves: &Serves, watch: &Watch, staged: Staged) -> RevisionStatus {
     let id = staged.revision;
     let ready = serves.revision(id);
@@ -341,7 +348,7 @@ fn revision(serving: &Serving, serves: &Serves, watch: &Watch, staged: Staged) -
             .filter(|guarded| guarded.guard.candidate() == id)
             .map(guard)
             .collect(),
-        shadow: watch.shadow(id).map(|shadowed| shadow(&locked(&shadowed))),
+        shadow: None,
     }
 }
 

@@ -29,6 +29,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
+    /// Held by whoever reads: what is read when somebody asks is cleared and filled.
+    scraping: Mutex<()>,
     check_seconds: Histogram,
     verdicts: Family<VerdictLabels, Counter>,
     refused: Family<StatusLabels, Counter>,
@@ -121,6 +123,7 @@ impl Metrics {
     ) -> Self {
         let metrics = Self {
             registry: Registry::default(),
+            scraping: Mutex::default(),
             check_seconds: seconds(),
             verdicts: Family::default(),
             refused: Family::default(),
@@ -282,11 +285,8 @@ impl Metrics {
             let is_followed = file.generation.is_some();
             self.lineup_file_followed.set(i64::from(is_followed));
         }
-        let mut transitions = self.transitions.lock();
-        let transitions = transitions
-            .as_deref_mut()
-            .unwrap_or_else(|error| error.get_mut());
-        transitions.clone_from(&status.transitions);
+        let transitions = self.transitions.lock();
+        *transitions.unwrap_or_else(PoisonError::into_inner) = status.transitions.clone();
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.generation.set(gauge(status.generation));
         self.shadow_judged.set(gauge(status.n_shadowed));
@@ -458,6 +458,8 @@ fn tell(
 
 pub(super) async fn metrics(State(server): State<Server>) -> Response {
     let (metrics, admission) = (&server.0.metrics, &server.0.admission);
+    let scraping = metrics.scraping.lock();
+    let _one = scraping.unwrap_or_else(PoisonError::into_inner);
     let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     metrics.waiting.set(gauge(admission.n_waiting()));
     metrics.judging.set(gauge(admission.n_judging()));
