@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use super::{BuildError, Host};
 use crate::engine::now;
 use crate::excerpt::{NAME_CHARS, printable};
-use crate::item::Item;
+use crate::item::{Item, Part};
 use crate::lists::{Consulted, List, Lists, ListsError};
 use crate::policy::ListState;
 use crate::registry::{HotStore, StateError};
@@ -85,7 +85,8 @@ impl Hot {
             return Vec::new();
         }
         let span = spans::lists(self.lists.iter().count());
-        if item.held_bytes() <= FEW_BYTES {
+        let n_searched: usize = item.parts.iter().map(Part::content_bytes).sum();
+        if n_searched <= FEW_BYTES {
             return span.in_scope(|| self.lists.consult_while(item, || now() < by));
         }
         let (hot, searched) = (self.clone(), item.clone());

@@ -224,6 +224,10 @@ async fn a_package_is_loaded_with_settings_of_its_own() {
         let head = [bearer.as_str(), settings.as_str()];
         post(&running.admin, "/admin/v1/revisions", &head, &package).await
     };
+    // Half of what was asked for would be rolled out.
+    let twice = load("{\"greeting\":\"hi\"}\r\ntrommel-settings: {}").await;
+    assert_eq!(twice.status, 422, "{twice:?}");
+    assert!(twice.error().contains("is given twice"), "{twice:?}");
     for (settings, why) in [
         ("greeting=hi", "is no JSON object of settings"),
         ("[1]", "is no JSON object of settings"),

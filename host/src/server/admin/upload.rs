@@ -61,9 +61,16 @@ pub(super) async fn revision(
 }
 
 fn settings(head: &HeaderMap) -> Result<Settings, Problem> {
-    let Some(given) = head.get(SETTINGS) else {
+    let mut all = head.get_all(SETTINGS).iter();
+    let Some(given) = all.next() else {
         return Ok(Settings::new());
     };
+    if all.next().is_some() {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("`{SETTINGS}` is given twice; put all settings into one JSON object"),
+        ));
+    }
     serde_json::from_slice(given.as_bytes()).map_err(|error| {
         let what = printable(&error.to_string(), 4 * NAME_CHARS);
         Problem::new(
