@@ -10,7 +10,7 @@ figures=$(mktemp) log=$(mktemp)
 trap 'rm -f "$figures" "$log"' EXIT
 
 for bench in kernel_matmul kernel_conv kernel_attention session; do
-    cargo bench --locked --package trommel-benches --bench "$bench" | tee "$log"
+    cargo bench --locked --workspace --bench "$bench" | tee "$log"
     grep '^figure: ' "$log" >>"$figures" || echo "gpu.sh: $bench measured nothing"
 done
 
