@@ -84,6 +84,8 @@ pub struct Host {
     loading: tokio::sync::Mutex<()>,
     keeper: Arc<Keeper>,
     transitions: Arc<Mutex<Transitions>>,
+    /// See [`Swap`].
+    following: Arc<Mutex<()>>,
     shadows: Shadows,
     policy_comparison: Arc<Mutex<Option<Comparison>>>,
     guard: GuardSettings,

@@ -24,9 +24,9 @@ use crate::registry::{
 };
 use crate::revision::RevisionId;
 use crate::rollout::guard::{GuardSettings, GuardSettingsError};
-use crate::rollout::journal::{Cause, Entry, Event};
+use crate::rollout::journal::Cause;
 use crate::rollout::quarantine::QuarantineSettings;
-use crate::rollout::{Lineup, LineupError, LocalAborts, Verb};
+use crate::rollout::{Lineup, LineupError, LocalAborts};
 use crate::signal::{DetectorId, Label};
 
 /// Nobody waits longer, and sums of times stay far from their bounds.
@@ -293,7 +293,7 @@ impl HostBuilder {
         });
         let given = self.policy_of(&lineup, &keeper)?;
         let mut serving = Serving {
-            local: taken_out(&lineup, &entries),
+            local: LocalAborts::recovered(&lineup, &entries),
             detectors: serves.collect(),
             lineup: Arc::new(lineup),
             is_policy_given: given.is_some(),
@@ -329,6 +329,7 @@ impl HostBuilder {
             loading: tokio::sync::Mutex::new(()),
             keeper: Arc::new(keeper),
             transitions: Arc::default(),
+            following: Arc::default(),
             shadows: Shadows::default(),
             policy_comparison: Arc::default(),
             guard: self.guard,
@@ -470,34 +471,3 @@ fn first(packages: &[(Option<&Path>, Package)]) -> Result<Lineup, BuildError> {
 /// The salt of a lineup that nobody gave. Whoever rolls out on many hosts gives one lineup
 /// to all.
 const FIRST_SALT: &str = "trommel";
-
-/// What this host took out of the lineup before it was started again, as the journal has
-/// it.
-fn taken_out(lineup: &Lineup, entries: &[Entry]) -> LocalAborts {
-    let mut out: Vec<(&DetectorId, RevisionId)> = Vec::new();
-    for entry in entries {
-        match &entry.event {
-            Event::TakenOut {
-                detector, revision, ..
-            } => out.push((detector, *revision)),
-            Event::Lineup { cause, .. } => match cause {
-                Cause::Given { .. } | Cause::File { .. } => out.clear(),
-                // As `LocalAborts::carry` has it: these say nothing of a canary.
-                Cause::Verb {
-                    step: Verb::Pin { .. } | Verb::Unpin { .. },
-                    ..
-                } => {}
-                Cause::Verb { step, .. } => {
-                    out.retain(|(detector, _)| *detector != step.detector());
-                }
-                Cause::Policy { .. } => {}
-            },
-            Event::Quarantine { .. } => {}
-        }
-    }
-    let mut local = LocalAborts::default();
-    for (detector, revision) in out {
-        local.take_out(lineup, detector, revision);
-    }
-    local
-}

@@ -9,7 +9,7 @@ use super::serving::{locked, moment};
 use crate::registry::{HotStore, PackageError, PackageStore, Settings, StateError, StateFolder};
 use crate::revision::RevisionId;
 use crate::rollout::journal::{Cause, Entry, Event};
-use crate::rollout::{Lineup, PolicyDigest};
+use crate::rollout::{Lineup, LineupDigest, PolicyDigest};
 
 /// Entries that are kept at hand for whoever asks what happened last.
 pub(super) const MAX_RECENT: usize = 64;
@@ -23,6 +23,8 @@ pub(super) struct Keeper {
     store: Option<PackageStore>,
     hot: Option<HotStore>,
     recent: Mutex<VecDeque<Entry>>,
+    /// The lineups that the one in effect has all of, itself among them.
+    standing: Mutex<Vec<LineupDigest>>,
 }
 
 impl Keeper {
@@ -34,6 +36,7 @@ impl Keeper {
             store: None,
             hot: None,
             recent: Mutex::default(),
+            standing: Mutex::default(),
         }
     }
 
@@ -53,12 +56,17 @@ impl Keeper {
         let store = PackageStore::open(folder)?;
         let last = recovered.entries.len().saturating_sub(MAX_RECENT);
         let recent = recovered.entries[last..].iter().cloned().collect();
+        let mut standing = Vec::new();
+        for entry in &recovered.entries {
+            stand(&mut standing, entry);
+        }
         let keeper = Self {
             folder: Some(folder.to_owned()),
             state: Mutex::new(Some(state)),
             store: Some(store),
             hot: Some(HotStore::open(folder)?),
             recent: Mutex::new(recent),
+            standing: Mutex::new(standing),
         };
         Ok((keeper, lineup, recovered.entries))
     }
@@ -158,6 +166,7 @@ impl Keeper {
     }
 
     fn remember(&self, entry: Entry) {
+        stand(&mut locked(&self.standing), &entry);
         let mut recent = locked(&self.recent);
         if recent.len() == MAX_RECENT {
             recent.pop_front();
@@ -170,6 +179,11 @@ impl Keeper {
         locked(&self.recent).iter().cloned().collect()
     }
 
+    /// Whether the lineup in effect has all that the one of this digest has.
+    pub(super) fn stands_on(&self, lineup: LineupDigest) -> bool {
+        locked(&self.standing).contains(&lineup)
+    }
+
     /// Throws away packages and policies that the lineup has no use for.
     pub(super) fn tidy(&self, lineup: &Lineup) {
         let Some(store) = &self.store else { return };
@@ -177,6 +191,16 @@ impl Keeper {
         let revisions: BTreeSet<RevisionId> = ready.collect();
         let policies: BTreeSet<PolicyDigest> = lineup.policy().into_iter().collect();
         store.retain(&revisions, &policies);
+    }
+}
+
+/// Goes on to the lineup that an entry tells of.
+fn stand(standing: &mut Vec<LineupDigest>, entry: &Entry) {
+    if let Event::Lineup { lineup, cause, .. } = &entry.event {
+        if !cause.adds_only() {
+            standing.clear();
+        }
+        standing.push(*lineup);
     }
 }
 
@@ -198,4 +222,55 @@ fn reopened<'a>(
     // Before it is taken again: the lock is its own.
     *state = None;
     Ok(state.insert(StateFolder::open(folder)?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::rollout::Verb;
+    use crate::rollout::quarantine::QuarantineChange;
+    use crate::signal::DetectorId;
+
+    #[test]
+    fn what_a_lineup_stands_on_outlives_the_entries_at_hand() {
+        let detector = DetectorId::from("spam-text");
+        let revision: RevisionId = format!("sha256:{}", "07".repeat(32)).parse().unwrap();
+        let live = BTreeMap::from([(detector.clone(), revision)]);
+        let given = Lineup::of_live("s", live).unwrap();
+        let keeper = Keeper::none();
+        let whole = Cause::Given {
+            origin: "a test".to_owned(),
+        };
+        keeper.commit(&given, whole.clone()).unwrap();
+        // A detector that trips again and again.
+        for _ in 0..MAX_RECENT {
+            let event = Event::Quarantine {
+                detector: detector.clone(),
+                revision,
+                change: QuarantineChange::Returned,
+            };
+            keeper.remember(Entry {
+                at: moment(),
+                event,
+            });
+        }
+        let step = Verb::Load {
+            detector,
+            revision: format!("sha256:{}", "08".repeat(32)).parse().unwrap(),
+        };
+        let (next, transition) = step.apply(&given).unwrap();
+        keeper
+            .commit(&next, Cause::Verb { step, transition })
+            .unwrap();
+        let of_given = |entry: &Entry| match &entry.event {
+            Event::Lineup { lineup, .. } => *lineup == given.digest(),
+            _ => false,
+        };
+        assert!(!keeper.recent().iter().any(of_given));
+        assert!(keeper.stands_on(given.digest()) && keeper.stands_on(next.digest()));
+        keeper.commit(&next, whole).unwrap();
+        assert!(!keeper.stands_on(given.digest()) && keeper.stands_on(next.digest()));
+    }
 }

@@ -17,7 +17,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::registry::{Package, PackageError, Settings, StateError, load, spelled};
 use crate::revision::RevisionId;
 use crate::rollout::guard::Breach;
-use crate::rollout::journal::{Cause, Event};
+use crate::rollout::journal::Cause;
 use crate::rollout::{Lineup, PolicyDigest, Refusal, Transition, Verb};
 use crate::signal::DetectorId;
 
@@ -203,18 +203,7 @@ impl Host {
     /// Whether the lineup in effect is `lineup`, or differs from it only by revisions that
     /// were loaded and policies that were given since.
     pub fn stands_on(&self, lineup: &Lineup) -> bool {
-        if *self.lineup() == *lineup {
-            return true;
-        }
-        let digest = lineup.digest();
-        for entry in self.keeper.recent().iter().rev() {
-            match &entry.event {
-                Event::Lineup { lineup, .. } if *lineup == digest => return true,
-                Event::Lineup { cause, .. } if !adds_only(cause) => return false,
-                _ => {}
-            }
-        }
-        false
+        *self.lineup() == *lineup || self.keeper.stands_on(lineup.digest())
     }
 
     async fn give(&self, lineup: Lineup, cause: Cause) -> Result<(), StepError> {
@@ -319,21 +308,13 @@ impl Host {
             keeper: self.keeper.clone(),
             guard: self.guard,
             transitions: self.transitions.clone(),
+            following: self.following.clone(),
         }
     }
 
     /// Takes a revision out that has passed a bound, here and now.
     pub(super) fn take_out(&self, detector: &DetectorId, revision: RevisionId, breach: &Breach) {
         self.swap().take_out(detector, revision, breach);
-    }
-}
-
-/// Whether all that was there before is there still.
-fn adds_only(cause: &Cause) -> bool {
-    match cause {
-        Cause::Policy { .. } => true,
-        Cause::Verb { step, .. } => matches!(step, Verb::Load { .. }),
-        Cause::Given { .. } | Cause::File { .. } => false,
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Swap {
     pub(super) keeper: Arc<Keeper>,
     pub(super) guard: GuardSettings,
     pub(super) transitions: Arc<Mutex<Transitions>>,
+    /// Held while watches are told, so that the newest snapshot is told last.
+    pub(super) following: Arc<Mutex<()>>,
 }
 
 /// What a step changes beside the lineup.
@@ -58,7 +60,7 @@ impl Swap {
         beside: Beside,
     ) -> Result<(), StepError> {
         let before = self.serving.load_full();
-        let is_given = matches!(cause, Cause::Given { .. } | Cause::File { .. });
+        let is_whole = cause.is_whole();
         let (verb, by) = Transitions::of(&cause);
         let next = Arc::new(next);
         let mut serving = self.standing(&before, &next, beside.revision.as_ref())?;
@@ -81,7 +83,7 @@ impl Swap {
         // What a guard took out meanwhile counts too.
         self.serving.rcu(|now| {
             let mut local = now.local.clone();
-            match is_given {
+            match is_whole {
                 true => local = Default::default(),
                 false => local.carry(&before.lineup, &next),
             }
@@ -90,10 +92,7 @@ impl Swap {
                 ..serving.clone()
             }
         });
-        let now = self.serving.load_full();
-        for serves in &now.detectors {
-            follow(&now, serves);
-        }
+        self.tell_watches();
         locked(&self.transitions).add(verb, by);
         let generation = next.generation();
         tracing::info!(generation, cause = what, "a new lineup is in effect");
@@ -114,12 +113,10 @@ impl Swap {
                 ..Serving::clone(now)
             }
         });
-        let now = self.serving.load_full();
-        if let Some(serves) = now.serves(detector)
-            && effect != Effect::Stays
-        {
-            follow(&now, serves);
+        if effect != Effect::Stays {
+            self.tell_watches();
         }
+        let now = self.serving.load_full();
         if let Some(verb) = Transitions::of_guard(effect) {
             locked(&self.transitions).add(verb, Transitions::GUARD);
         }
@@ -131,6 +128,16 @@ impl Swap {
             effect,
             breach: breach.clone(),
         });
+    }
+
+    /// Tells every watch whom the snapshot in effect has it watch. A step and a guard may
+    /// come at once: whichever is told last has read the newer snapshot.
+    fn tell_watches(&self) {
+        let _one = locked(&self.following);
+        let now = self.serving.load_full();
+        for serves in &now.detectors {
+            follow(&now, serves);
+        }
     }
 
     /// The snapshot of `next`, its policy not yet looked at.

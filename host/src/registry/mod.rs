@@ -27,7 +27,6 @@ pub use layout::{
 pub use load::{GoldenCase, Loaded, PackageError, load};
 pub use manifest::{Golden, Manifest, ManifestError, SettingValue};
 pub use package::{FileError, FileKind, Package};
-pub(crate) use settings::spelled;
-pub use settings::{SettingError, Settings};
+pub use settings::{SettingError, Settings, spelled};
 pub use state::{Recovered, StateError, StateFolder};
 pub use store::PackageStore;

@@ -108,8 +108,9 @@ fn shown(value: &SettingValue) -> String {
     format!("`{}`", printable(&value.to_string(), NAME_CHARS))
 }
 
-/// As the contract spells them.
-pub(crate) fn spelled(settings: &Settings) -> BTreeMap<String, String> {
+/// Each value as the contract spells it; [`Manifest::settle`] reads it back.
+#[must_use]
+pub fn spelled(settings: &Settings) -> BTreeMap<String, String> {
     let settings = settings.iter();
     settings
         .map(|(key, value)| (key.clone(), value.to_string()))

@@ -92,6 +92,24 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// Whether a whole lineup was given, which says of every detector what is wanted.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        matches!(self, Self::Given { .. } | Self::File { .. })
+    }
+
+    /// Whether all that was there before is there still.
+    #[must_use]
+    pub const fn adds_only(&self) -> bool {
+        match self {
+            Self::Policy { .. } => true,
+            Self::Verb { step, .. } => matches!(step, Verb::Load { .. }),
+            Self::Given { .. } | Self::File { .. } => false,
+        }
+    }
+}
+
 /// What a journal's bytes hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lineup, Stage};
+use super::journal::{Cause, Entry, Event};
+use super::{Lineup, Stage, Verb};
 use crate::revision::RevisionId;
 use crate::signal::DetectorId;
 
@@ -80,6 +81,33 @@ impl LocalAborts {
         self.generation = to.generation();
     }
 
+    /// What a host took out of `lineup` before it was started again, as the journal has it.
+    /// It follows the rule of [`Self::carry`].
+    #[must_use]
+    pub fn recovered(lineup: &Lineup, entries: &[Entry]) -> Self {
+        let mut out: Vec<(&DetectorId, RevisionId)> = Vec::new();
+        for entry in entries {
+            match &entry.event {
+                Event::TakenOut {
+                    detector, revision, ..
+                } => out.push((detector, *revision)),
+                Event::Lineup { cause, .. } if cause.is_whole() => out.clear(),
+                Event::Lineup {
+                    cause: Cause::Verb { step, .. },
+                    ..
+                } if !matches!(step, Verb::Pin { .. } | Verb::Unpin { .. }) => {
+                    out.retain(|(detector, _)| *detector != step.detector());
+                }
+                Event::Lineup { .. } | Event::Quarantine { .. } => {}
+            }
+        }
+        let mut local = Self::default();
+        for (detector, revision) in out {
+            local.take_out(lineup, detector, revision);
+        }
+        local
+    }
+
     /// Whether a revision was taken out of this very generation.
     #[must_use]
     pub fn is_out(&self, lineup: &Lineup, detector: &DetectorId, revision: RevisionId) -> bool {
@@ -118,7 +146,7 @@ impl LocalAborts {
 mod tests {
     use super::super::lineup::tests::digest;
     use super::*;
-    use crate::rollout::{Share, Verb};
+    use crate::rollout::Share;
 
     fn take(lineup: &Lineup, verb: &Verb) -> Lineup {
         verb.apply(lineup).unwrap().0

@@ -15,7 +15,8 @@ use tokio::time::sleep;
 
 use super::Server;
 use crate::Host;
-use crate::pipeline::LineupFileStatus;
+use crate::pipeline::{LineupFileStatus, StepError};
+use crate::registry::StateError;
 use crate::rollout::{Lineup, MAX_BYTES};
 
 /// Between two looks, unless another time is given.
@@ -176,7 +177,13 @@ impl Followed {
             return Ok(generation);
         }
         let given = host.follow_lineup(lineup, path).await;
-        given.map_err(|error| format!("{}: {error}", path.display()))?;
+        given.map_err(|error| {
+            if is_the_hosts(&error) {
+                // It may pass by itself: tried again at the next look.
+                self.state().tried = None;
+            }
+            format!("{}: {error}", path.display())
+        })?;
         tracing::info!(file = %path.display(), generation, "the lineup file is in effect");
         Ok(generation)
     }
@@ -247,6 +254,15 @@ fn read(path: &Path, settled: Option<Stamp>) -> Found {
             _ => format!("{path} cannot be read: {error}"),
         })
     })
+}
+
+/// Whether a step failed through no fault of what was given.
+fn is_the_hosts(error: &StepError) -> bool {
+    match error {
+        StepError::State(error) => !matches!(error, StateError::NotNewer { .. }),
+        StepError::GivenUp(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether what is changed from now on would have another time of change.

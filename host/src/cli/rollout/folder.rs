@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use trommel::pipeline::{DeviceChoice, LoadedRevision, RolloutStatus, moment};
-use trommel::registry::{PackageStore, Recovered, Settings, StateFolder};
+use trommel::registry::{PackageStore, Recovered, Settings, StateFolder, spelled};
 use trommel::rollout::journal::Cause;
 use trommel::rollout::{Lineup, Stage, Transition, Verb};
 
@@ -48,9 +48,7 @@ impl Folder {
         let store = PackageStore::open(&self.path)?;
         for detector in &mut status.detectors {
             for revision in &mut detector.revisions {
-                let settings = store.settings(revision.revision)?.into_iter();
-                let settings = settings.map(|(key, value)| (key, value.to_string()));
-                revision.settings = settings.collect();
+                revision.settings = spelled(&store.settings(revision.revision)?);
             }
         }
         Ok(status)

@@ -1,6 +1,5 @@
 //! A running host, through its admin API.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use trommel::engine::{EngineOptions, Limits};
 use trommel::pipeline::{LoadedRevision, RolloutStatus};
-use trommel::registry::{Layout, Packed, Settings, Shape};
+use trommel::registry::{Layout, Packed, Settings, Shape, spelled};
 use trommel::rollout::{Lineup, Transition, Verb};
 use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
@@ -124,12 +123,9 @@ impl Remote {
 
 /// Settings as a header holds them.
 fn head(settings: &Settings) -> anyhow::Result<HeaderValue> {
-    let texts = settings.iter();
-    let texts: BTreeMap<&str, String> = texts
-        .map(|(key, value)| (key.as_str(), value.to_string()))
-        .collect();
-    // JSON has no control characters, and other letters may be there as they are.
-    Ok(HeaderValue::from_bytes(&serde_json::to_vec(&texts)?)?)
+    // JSON escapes all control characters but one; other letters may be there as they are.
+    HeaderValue::from_bytes(&serde_json::to_vec(&spelled(settings))?)
+        .context("a setting holds the character U+007F, which a header cannot; leave it out")
 }
 
 fn text(answer: Response<Body>) -> anyhow::Result<String> {
