@@ -4,16 +4,13 @@
 //! and every operator is one that the host runs without a graph inside it. The
 //! same calls give the same bytes.
 
-use prost::Message;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-    tensor_proto::DataType, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
-    type_proto,
+    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
-const IR_VERSION: i64 = 7;
-const OPSET: i64 = 13;
+use crate::proto::{self, Axis, Version, integer, integers};
+
+const VERSION: Version = Version { ir: 7, opset: 13 };
 
 /// A value of the graph: its name and its shape, always f32.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,10 +76,6 @@ impl Graph {
 
     /// The model's bytes.
     pub(crate) fn encode(self, name: &str) -> Vec<u8> {
-        let opset = OperatorSetIdProto {
-            version: OPSET,
-            ..OperatorSetIdProto::default()
-        };
         let graph = GraphProto {
             name: name.into(),
             node: self.nodes,
@@ -91,27 +84,14 @@ impl Graph {
             output: self.outputs,
             ..GraphProto::default()
         };
-        let model = ModelProto {
-            ir_version: IR_VERSION,
-            opset_import: vec![opset],
-            producer_name: env!("CARGO_PKG_NAME").into(),
-            graph: Some(graph),
-            ..ModelProto::default()
-        };
-        model.encode_to_vec()
+        proto::model(graph, VERSION)
     }
 
     /// A weight, f32.
     pub(crate) fn weight(&mut self, shape: &[usize], data: &[f32]) -> Value {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "{shape:?}");
         let name = format!("w{}", self.weights.len());
-        self.weights.push(TensorProto {
-            name: name.clone(),
-            dims: shape.iter().map(|&dim| dim as i64).collect(),
-            data_type: DataType::Float.into(),
-            raw_data: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            ..TensorProto::default()
-        });
+        self.weights.push(proto::floats(&name, shape, data));
         Value {
             name,
             shape: shape.to_vec(),
@@ -124,25 +104,12 @@ impl Graph {
 
     fn integers(&mut self, data: &[i64]) -> String {
         let name = format!("w{}", self.weights.len());
-        self.weights.push(TensorProto {
-            name: name.clone(),
-            dims: vec![data.len() as i64],
-            data_type: DataType::Int64.into(),
-            raw_data: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            ..TensorProto::default()
-        });
+        self.weights.push(proto::list(&name, data));
         name
     }
 
-    fn node(&mut self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) {
-        self.nodes.push(NodeProto {
-            op_type: op.into(),
-            name: output.into(),
-            input: inputs.iter().map(|&input| input.into()).collect(),
-            output: vec![output.into()],
-            attribute,
-            ..NodeProto::default()
-        });
+    fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) {
+        self.nodes.push(proto::node(op, inputs, output, attributes));
     }
 
     fn make(
@@ -175,9 +142,9 @@ impl Graph {
             (x.dim(3) - width) / stride + 1,
         ];
         let attributes = vec![
-            integer("group", groups),
-            integers("kernel_shape", &[height, width]),
-            integers("strides", &[stride, stride]),
+            integer("group", groups as i64),
+            integers("kernel_shape", &signed([height, width])),
+            integers("strides", &signed([stride, stride])),
         ];
         self.make("Conv", &[&x.name, &weight.name], shape, attributes)
     }
@@ -190,8 +157,8 @@ impl Graph {
             (x.dim(3) - kernel) / stride + 1,
         ];
         let attributes = vec![
-            integers("kernel_shape", &[kernel, kernel]),
-            integers("strides", &[stride, stride]),
+            integers("kernel_shape", &signed([kernel, kernel])),
+            integers("strides", &signed([stride, stride])),
         ];
         self.make(op, &[&x.name], shape, attributes)
     }
@@ -248,9 +215,10 @@ impl Graph {
             false => Some(dim),
         });
         let shape = shape.collect();
+        let of_axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
         let attributes = vec![
-            integers("axes", axes),
-            integer("keepdims", usize::from(keep)),
+            integers("axes", &of_axes),
+            integer("keepdims", i64::from(keep)),
         ];
         self.make(op, &[&x.name], shape, attributes)
     }
@@ -271,7 +239,7 @@ impl Graph {
         let mut shape = values[0].shape.clone();
         shape[axis] = values.iter().map(|value| value.dim(axis)).sum();
         let names: Vec<&str> = values.iter().map(|value| value.name.as_str()).collect();
-        self.make("Concat", &names, shape, vec![integer("axis", axis)])
+        self.make("Concat", &names, shape, vec![integer("axis", axis as i64)])
     }
 
     /// Elements `start..end` along `axis`.
@@ -326,41 +294,12 @@ impl Graph {
     }
 }
 
-fn integer(name: &str, i: usize) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int.into(),
-        i: i as i64,
-        ..AttributeProto::default()
-    }
-}
-
-fn integers(name: &str, all: &[usize]) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Ints.into(),
-        ints: all.iter().map(|&i| i as i64).collect(),
-        ..AttributeProto::default()
-    }
-}
-
 fn info(name: &str, shape: &[usize]) -> ValueInfoProto {
-    let dim = |&size: &usize| Dimension {
-        value: Some(dimension::Value::DimValue(size as i64)),
-        ..Dimension::default()
-    };
-    let tensor = type_proto::Tensor {
-        elem_type: DataType::Float.into(),
-        shape: Some(TensorShapeProto {
-            dim: shape.iter().map(dim).collect(),
-        }),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
+    let axes: Vec<Axis<'_>> = shape.iter().map(|&size| Axis::Sized(size)).collect();
+    proto::port(name, DataType::Float, &axes)
+}
+
+/// As the attributes hold them.
+fn signed<const N: usize>(sizes: [usize; N]) -> [i64; N] {
+    sizes.map(|size| size as i64)
 }

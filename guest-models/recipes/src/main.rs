@@ -22,6 +22,7 @@ mod metrics;
 mod model;
 mod onnx;
 mod parallel;
+mod proto;
 mod reliability;
 mod samples;
 mod spam_text;

@@ -8,128 +8,60 @@
 //! contributions and the bias sum to its score. No op mixes rows.
 
 use anyhow::{Result, ensure};
-use prost::Message;
 use spam_text::features::Features;
 use tract_onnx::{
-    pb::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-        tensor_proto::DataType, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
-        type_proto,
-    },
+    pb::{GraphProto, NodeProto, tensor_proto::DataType},
     prelude::{Framework, InferenceModelExt, IntoRunnable, Tensor, tvec},
 };
 
-use crate::model::Model;
+use crate::{
+    model::Model,
+    proto::{self, Axis, Version, floats, integer, list, node, port},
+};
 
-const IR_VERSION: i64 = 7;
-const OPSET: i64 = 13;
+const VERSION: Version = Version { ir: 7, opset: 13 };
 
 /// The model's bytes; the same model gives the same bytes.
 pub(crate) fn encode(model: &Model) -> Vec<u8> {
-    let pair = &["batch", "features"];
+    let (batch, features) = (Axis::Named("batch"), Axis::Named("features"));
     let graph = GraphProto {
         name: "spam-text".into(),
         node: nodes(),
         initializer: vec![
             floats("weight", &[model.weight.len()], &model.weight),
             floats("bias", &[1], &[model.bias]),
-            ints("across", &[1]),
+            list("across", &[1]),
         ],
         input: vec![
-            value("ids", DataType::Int64, pair),
-            value("values", DataType::Float, pair),
+            port("ids", DataType::Int64, &[batch, features]),
+            port("values", DataType::Float, &[batch, features]),
         ],
         output: vec![
-            value("score", DataType::Float, &["batch"]),
-            value("contributions", DataType::Float, pair),
+            port("score", DataType::Float, &[batch]),
+            port("contributions", DataType::Float, &[batch, features]),
         ],
         ..GraphProto::default()
     };
-    let opset = OperatorSetIdProto {
-        version: OPSET,
-        ..OperatorSetIdProto::default()
-    };
-    let model = ModelProto {
-        ir_version: IR_VERSION,
-        opset_import: vec![opset],
-        producer_name: env!("CARGO_PKG_NAME").into(),
-        graph: Some(graph),
-        ..ModelProto::default()
-    };
-    model.encode_to_vec()
+    proto::model(graph, VERSION)
 }
 
 fn nodes() -> Vec<NodeProto> {
     vec![
-        node("Gather", &["weight", "ids"], "weight_here", &[("axis", 0)]),
-        node("Mul", &["values", "weight_here"], "contributions", &[]),
+        node(
+            "Gather",
+            &["weight", "ids"],
+            "weight_here",
+            vec![integer("axis", 0)],
+        ),
+        node("Mul", &["values", "weight_here"], "contributions", vec![]),
         node(
             "ReduceSum",
             &["contributions", "across"],
             "sum",
-            &[("keepdims", 0)],
+            vec![integer("keepdims", 0)],
         ),
-        node("Add", &["sum", "bias"], "score", &[]),
+        node("Add", &["sum", "bias"], "score", vec![]),
     ]
-}
-
-fn node(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, i64)]) -> NodeProto {
-    let attribute = |&(name, i): &(&str, i64)| AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int.into(),
-        i,
-        ..AttributeProto::default()
-    };
-    NodeProto {
-        op_type: op.into(),
-        name: output.into(),
-        input: inputs.iter().map(|&input| input.into()).collect(),
-        output: vec![output.into()],
-        attribute: attributes.iter().map(attribute).collect(),
-        ..NodeProto::default()
-    }
-}
-
-fn floats(name: &str, dims: &[usize], data: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.iter().map(|&dim| dim as i64).collect(),
-        data_type: DataType::Float.into(),
-        raw_data: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        ..TensorProto::default()
-    }
-}
-
-fn ints(name: &str, data: &[i64]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: vec![data.len() as i64],
-        data_type: DataType::Int64.into(),
-        raw_data: data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        ..TensorProto::default()
-    }
-}
-
-fn value(name: &str, elem_type: DataType, dims: &[&str]) -> ValueInfoProto {
-    let dim = |&name: &&str| Dimension {
-        value: Some(dimension::Value::DimParam(name.into())),
-        ..Dimension::default()
-    };
-    let tensor = type_proto::Tensor {
-        elem_type: elem_type.into(),
-        shape: Some(TensorShapeProto {
-            dim: dims.iter().map(dim).collect(),
-        }),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
 }
 
 /// What the graph answered for one row; `contributions` as long as its padded row.

@@ -6,14 +6,8 @@
 //! of `toxic`, `hate`, `offensive`. No operator mixes rows.
 
 use anyhow::{Result, ensure};
-use prost::Message;
 use tract_onnx::{
-    pb::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-        tensor_proto::DataType, tensor_shape_proto::Dimension, tensor_shape_proto::dimension,
-        type_proto,
-    },
+    pb::{AttributeProto, GraphProto, NodeProto, TensorProto, tensor_proto::DataType},
     prelude::{Framework, InferenceModelExt, IntoRunnable, Tensor, tvec},
 };
 
@@ -23,9 +17,9 @@ use super::{
     model::Model,
     samples::Sample,
 };
+use crate::proto::{self, Axis, Version, float, integer, integers, port};
 
-const IR_VERSION: i64 = 8;
-const OPSET: i64 = 17;
+const VERSION: Version = Version { ir: 8, opset: 17 };
 
 /// What is added where nothing shall be seen: far below every number that occurs there, and
 /// finite, since a shader may take for granted that infinities never occur.
@@ -41,35 +35,25 @@ pub(super) fn encode(model: &Model) -> Vec<u8> {
     let encoded = graph.encoder(model);
     let linear = graph.linear(model);
     graph.named("Add", &[&encoded, &linear], "scores", vec![]);
-    let (pieces, features) = (["batch", "sequence"], ["batch", "features"]);
+    let [batch, sequence, features] = ["batch", "sequence", "features"].map(Axis::Named);
     let graph = GraphProto {
         name: "toxicity-text".into(),
         node: graph.nodes,
         initializer: graph.initializers,
         input: vec![
-            port("pieces", DataType::Int64, &pieces.map(named)),
-            port("mask", DataType::Float, &pieces.map(named)),
-            port("ids", DataType::Int64, &features.map(named)),
-            port("values", DataType::Float, &features.map(named)),
+            port("pieces", DataType::Int64, &[batch, sequence]),
+            port("mask", DataType::Float, &[batch, sequence]),
+            port("ids", DataType::Int64, &[batch, features]),
+            port("values", DataType::Float, &[batch, features]),
         ],
         output: vec![port(
             "scores",
             DataType::Float,
-            &[named("batch"), dimension::Value::DimValue(N_LABELS as i64)],
+            &[batch, Axis::Sized(N_LABELS)],
         )],
         ..GraphProto::default()
     };
-    let model = ModelProto {
-        ir_version: IR_VERSION,
-        opset_import: vec![OperatorSetIdProto {
-            version: OPSET,
-            ..OperatorSetIdProto::default()
-        }],
-        producer_name: env!("CARGO_PKG_NAME").into(),
-        graph: Some(graph),
-        ..ModelProto::default()
-    };
-    model.encode_to_vec()
+    proto::model(graph, VERSION)
 }
 
 struct Writer<'a> {
@@ -190,16 +174,10 @@ impl Writer<'_> {
 
     fn normed(&mut self, x: &str, norm: Norm) -> String {
         let (scale, shift) = (self.row(norm.scale), self.row(norm.shift));
-        let epsilon = AttributeProto {
-            name: "epsilon".into(),
-            r#type: AttributeType::Float.into(),
-            f: EPSILON,
-            ..AttributeProto::default()
-        };
         self.node(
             "LayerNormalization",
             &[x, &scale, &shift],
-            vec![integer("axis", -1), epsilon],
+            vec![integer("axis", -1), float("epsilon", EPSILON)],
         )
     }
 
@@ -225,80 +203,24 @@ impl Writer<'_> {
         output
     }
 
-    fn named(&mut self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) {
-        self.nodes.push(NodeProto {
-            op_type: op.into(),
-            name: output.into(),
-            input: inputs.iter().map(|&input| input.into()).collect(),
-            output: vec![output.into()],
-            attribute,
-            ..NodeProto::default()
-        });
+    fn named(&mut self, op: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) {
+        self.nodes.push(proto::node(op, inputs, output, attributes));
     }
 
     fn floats(&mut self, dims: &[usize], data: &[f32]) -> String {
-        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.array(DataType::Float, dims, bytes)
+        let name = self.next_weight();
+        self.initializers.push(proto::floats(&name, dims, data));
+        name
     }
 
     fn integers(&mut self, data: &[i64]) -> String {
-        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.array(DataType::Int64, &[data.len()], bytes)
-    }
-
-    fn array(&mut self, data_type: DataType, dims: &[usize], raw_data: Vec<u8>) -> String {
-        let name = format!("w{}", self.initializers.len());
-        self.initializers.push(TensorProto {
-            name: name.clone(),
-            dims: dims.iter().map(|&dim| dim as i64).collect(),
-            data_type: data_type.into(),
-            raw_data,
-            ..TensorProto::default()
-        });
+        let name = self.next_weight();
+        self.initializers.push(proto::list(&name, data));
         name
     }
-}
 
-fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int.into(),
-        i,
-        ..AttributeProto::default()
-    }
-}
-
-fn integers(name: &str, all: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Ints.into(),
-        ints: all.to_vec(),
-        ..AttributeProto::default()
-    }
-}
-
-fn named(name: &str) -> dimension::Value {
-    dimension::Value::DimParam(name.into())
-}
-
-fn port(name: &str, elem_type: DataType, dims: &[dimension::Value]) -> ValueInfoProto {
-    let dim = |value: &dimension::Value| Dimension {
-        value: Some(value.clone()),
-        ..Dimension::default()
-    };
-    let tensor = type_proto::Tensor {
-        elem_type: elem_type.into(),
-        shape: Some(TensorShapeProto {
-            dim: dims.iter().map(dim).collect(),
-        }),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
+    fn next_weight(&self) -> String {
+        format!("w{}", self.initializers.len())
     }
 }
 
@@ -323,8 +245,9 @@ pub(super) fn run(
         .into_runnable()?;
     let mut answers = Vec::new();
     for batch in batches {
-        let longest =
-            |length: fn(&Row<'_>) -> usize| n_padding + batch.iter().map(length).max().unwrap_or(0);
+        let longest = |length: fn(&Row<'_>) -> usize| {
+            n_padding + batch.iter().map(length).fold(1, usize::max)
+        };
         let (n_pieces, n_features) = (
             longest(|row| row.pieces.len()),
             longest(|row| row.ids.len()),
@@ -342,6 +265,8 @@ pub(super) fn run(
                 pieces[at * n_pieces + slot] = piece.into();
                 mask[at * n_pieces + slot] = 1.0;
             }
+            // As the plugin does: a row without pieces has one that is padding.
+            mask[at * n_pieces] = 1.0;
             for (slot, (&id, &value)) in row.ids.iter().zip(row.values).enumerate() {
                 ids[at * n_features + slot] = id.into();
                 values[at * n_features + slot] = value;
