@@ -7,6 +7,9 @@
 
 use std::ops::Range;
 
+use toxicity_text::vocabulary::PADDING;
+
+use super::adam::Adam;
 use super::layers::{
     Dense, Looks, Norm, Normed, Slot, attend, gate, pool, sigmoid, to_neighbours, unattend, ungate,
     unpool, with_neighbours,
@@ -159,28 +162,20 @@ impl Encoder {
         }
     }
 
-    /// The logits of one text; zeros of one without pieces.
+    /// The logits of one text. One without pieces is read as the plugin packs it: as one
+    /// piece that is padding.
     pub(super) fn score(&self, pieces: &[u32]) -> [f32; N_LABELS] {
-        if pieces.is_empty() {
-            return [0.0; N_LABELS];
-        }
+        let pieces = if pieces.is_empty() {
+            &[PADDING]
+        } else {
+            pieces
+        };
         let seen = self.forward(&[pieces], None);
         std::array::from_fn(|label| seen.logits[label])
     }
 
     fn forward(&self, texts: &[&[u32]], mut drop: Option<(f32, &mut Random)>) -> Seen {
-        let Layout {
-            conv,
-            after_conv,
-            qkv,
-            mix,
-            after_mix,
-            widen,
-            narrow,
-            after_narrow,
-            head,
-            vectors,
-        } = self.layout;
+        let at = self.layout;
         let weights = &self.weights;
         let mut rows = Vec::with_capacity(texts.len());
         let mut x = Vec::new();
@@ -188,29 +183,29 @@ impl Encoder {
             let from = x.len() / WIDTH;
             rows.push(from..from + text.len());
             for &piece in *text {
-                x.extend_from_slice(&vectors.of(weights)[piece as usize * WIDTH..][..WIDTH]);
+                x.extend_from_slice(&at.vectors.of(weights)[piece as usize * WIDTH..][..WIDTH]);
             }
         }
         let dropped_first = dropping(x.len(), &mut drop);
         multiply(&mut x, &dropped_first);
         let wide = with_neighbours(&x, WIDTH, &rows);
-        let gates = conv.forward(weights, &wide);
+        let gates = at.conv.forward(weights, &wide);
         add(&mut x, &gate(&gates, WIDTH));
-        let after_conv = after_conv.forward(weights, &x);
-        let qkv = qkv.forward(weights, &after_conv.y);
+        let after_conv = at.after_conv.forward(weights, &x);
+        let qkv = at.qkv.forward(weights, &after_conv.y);
         let (mixed, looks) = attend(&qkv, WIDTH, N_HEADS, &rows);
-        let mut x = mix.forward(weights, &mixed);
+        let mut x = at.mix.forward(weights, &mixed);
         add(&mut x, &after_conv.y);
-        let after_mix = after_mix.forward(weights, &x);
-        let mut inner = widen.forward(weights, &after_mix.y);
+        let after_mix = at.after_mix.forward(weights, &x);
+        let mut inner = at.widen.forward(weights, &after_mix.y);
         inner.iter_mut().for_each(|x| *x = x.max(0.0));
-        let mut x = narrow.forward(weights, &inner);
+        let mut x = at.narrow.forward(weights, &inner);
         add(&mut x, &after_mix.y);
-        let after_narrow = after_narrow.forward(weights, &x);
+        let after_narrow = at.after_narrow.forward(weights, &x);
         let (mut pooled, places) = pool(&after_narrow.y, WIDTH, &rows);
         let dropped_last = dropping(pooled.len(), &mut drop);
         multiply(&mut pooled, &dropped_last);
-        let logits = head.forward(weights, &pooled);
+        let logits = at.head.forward(weights, &pooled);
         Seen {
             rows,
             dropped_first,
@@ -232,45 +227,39 @@ impl Encoder {
 
     /// Adds the gradient of everything to `grads`.
     fn backward(&self, texts: &[&[u32]], seen: &Seen, dlogits: &[f32], grads: &mut [f32]) {
-        let Layout {
-            conv,
-            after_conv,
-            qkv,
-            mix,
-            after_mix,
-            widen,
-            narrow,
-            after_narrow,
-            head,
-            vectors,
-        } = self.layout;
+        let at = self.layout;
         let (weights, rows) = (&self.weights, &seen.rows);
-        let mut dpooled = head.backward(weights, grads, &seen.pooled, dlogits);
+        let mut dpooled = at.head.backward(weights, grads, &seen.pooled, dlogits);
         multiply(&mut dpooled, &seen.dropped_last);
         let n_rows = seen.after_narrow.y.len() / WIDTH;
         let dy = unpool(&dpooled, &seen.places, n_rows, WIDTH, rows);
-        let mut dx = after_narrow.backward(weights, grads, &seen.after_narrow, &dy);
-        let mut dinner = narrow.backward(weights, grads, &seen.inner, &dx);
+        let mut dx = at
+            .after_narrow
+            .backward(weights, grads, &seen.after_narrow, &dy);
+        let mut dinner = at.narrow.backward(weights, grads, &seen.inner, &dx);
         for (d, x) in dinner.iter_mut().zip(&seen.inner) {
             *d = if *x > 0.0 { *d } else { 0.0 };
         }
         add(
             &mut dx,
-            &widen.backward(weights, grads, &seen.after_mix.y, &dinner),
+            &at.widen
+                .backward(weights, grads, &seen.after_mix.y, &dinner),
         );
-        let mut dx = after_mix.backward(weights, grads, &seen.after_mix, &dx);
-        let dmixed = mix.backward(weights, grads, &seen.mixed, &dx);
+        let mut dx = at.after_mix.backward(weights, grads, &seen.after_mix, &dx);
+        let dmixed = at.mix.backward(weights, grads, &seen.mixed, &dx);
         let dqkv = unattend(&seen.qkv, &seen.looks, &dmixed, WIDTH, N_HEADS, rows);
         add(
             &mut dx,
-            &qkv.backward(weights, grads, &seen.after_conv.y, &dqkv),
+            &at.qkv.backward(weights, grads, &seen.after_conv.y, &dqkv),
         );
-        let mut dx = after_conv.backward(weights, grads, &seen.after_conv, &dx);
+        let mut dx = at
+            .after_conv
+            .backward(weights, grads, &seen.after_conv, &dx);
         let dgates = ungate(&seen.gates, &dx, WIDTH);
-        let dwide = conv.backward(weights, grads, &seen.wide, &dgates);
+        let dwide = at.conv.backward(weights, grads, &seen.wide, &dgates);
         add(&mut dx, &to_neighbours(&dwide, WIDTH, rows));
         multiply(&mut dx, &seen.dropped_first);
-        let dvectors = vectors.of_mut(grads);
+        let dvectors = at.vectors.of_mut(grads);
         let pieces = texts.iter().flat_map(|text| text.iter());
         for (&piece, dx) in pieces.zip(dx.chunks(WIDTH)) {
             add(&mut dvectors[piece as usize * WIDTH..][..WIDTH], dx);
@@ -389,56 +378,6 @@ fn add(x: &mut [f32], y: &[f32]) {
 /// In `0..1`.
 fn unit(random: &mut Random) -> f32 {
     random.below(1 << 24) as f32 / (1 << 24) as f32
-}
-
-/// Kingma & Ba 2015, arXiv:1412.6980, with the decay of Loshchilov & Hutter 2019,
-/// arXiv:1711.05101.
-struct Adam {
-    first: Vec<f32>,
-    second: Vec<f32>,
-    n_ticks: i32,
-}
-
-impl Adam {
-    const FIRST: f32 = 0.9;
-    const SECOND: f32 = 0.999;
-
-    fn new(n: usize) -> Self {
-        Self {
-            first: vec![0.0; n],
-            second: vec![0.0; n],
-            n_ticks: 0,
-        }
-    }
-
-    fn tick(&mut self) {
-        self.n_ticks += 1;
-    }
-
-    fn step(
-        &mut self,
-        weights: &mut [f32],
-        grads: &mut [f32],
-        range: Range<usize>,
-        rate: f32,
-        decay: f32,
-    ) {
-        let first_bias = 1.0 - Self::FIRST.powi(self.n_ticks);
-        let second_bias = 1.0 - Self::SECOND.powi(self.n_ticks);
-        let rate = rate * second_bias.sqrt() / first_bias;
-        let weights = &mut weights[range.clone()];
-        let grads = &mut grads[range.clone()];
-        let firsts = &mut self.first[range.clone()];
-        let seconds = &mut self.second[range];
-        for (((weight, grad), first), second) in
-            weights.iter_mut().zip(grads).zip(firsts).zip(seconds)
-        {
-            *first += (1.0 - Self::FIRST) * (*grad - *first);
-            *second += (1.0 - Self::SECOND) * (*grad * *grad - *second);
-            *weight -= rate * *first / (second.sqrt() + 1e-8) + decay * *weight;
-            *grad = 0.0;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use trommel_attacks::ATTACKS;
 
 use super::{
     model::{Model, Scores},
-    samples::{Class, Sample, Samples, TALK, TWEETS, Truth, words},
+    samples::{Sample, Samples, TALK, TWEETS, Truth, words},
     unseen::{Cuts, Unseen},
 };
 use crate::{
@@ -43,16 +43,6 @@ const TRIED: [(&str, &str, usize); 3] = [
     (TWEETS, "offensive", 2),
 ];
 
-/// Whether the row counts for a label of [`TRIED`], and as what.
-fn truth_of(truth: Truth, label: usize) -> Option<bool> {
-    match (label, truth) {
-        (0, Truth::Talk { toxic }) => Some(toxic),
-        (1, Truth::Tweet(class)) => Some(class == Class::Hate),
-        (2, Truth::Tweet(class)) => Some(class != Class::Neither),
-        _ => None,
-    }
-}
-
 /// Attacks every row; `models` are those of the folds.
 pub(super) fn attacks(
     samples: &Samples,
@@ -69,7 +59,7 @@ pub(super) fn attacks(
         for (set, name, label) in TRIED {
             let points = |scores: &[Scores], wanted: bool| {
                 let rows = scores.iter().zip(&samples.originals);
-                let rows = rows.filter(|(_, sample)| truth_of(sample.truth, label) == Some(wanted));
+                let rows = rows.filter(|(_, sample)| sample.truth.of_label(label) == Some(wanted));
                 let n_rows = rows.clone().count() as f64;
                 let flagged = rows.filter(|(scores, _)| scores[label] >= cuts.of_label(label));
                 100.0 * flagged.count() as f64 / n_rows

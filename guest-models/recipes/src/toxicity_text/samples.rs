@@ -55,6 +55,19 @@ pub(super) enum Truth {
     Made,
 }
 
+impl Truth {
+    /// Whether the row is positive for a label; none where the label is not judged by rows of
+    /// its kind: the first one is by comments, the others are by tweets.
+    pub(super) fn of_label(self, label: usize) -> Option<bool> {
+        match (label, self) {
+            (0, Self::Talk { toxic }) => Some(toxic),
+            (1, Self::Tweet(class)) => Some(class == Class::Hate),
+            (2, Self::Tweet(class)) => Some(class != Class::Neither),
+            _ => None,
+        }
+    }
+}
+
 /// A row made ready.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
