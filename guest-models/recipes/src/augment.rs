@@ -40,7 +40,7 @@ const DILUTED: f64 = 0.1;
 pub(crate) fn copy(
     text: &str,
     random: &mut Random,
-    mut donate: impl FnMut(&mut Random) -> String,
+    donate: impl FnMut(&mut Random) -> String,
 ) -> String {
     let mut text = text.to_owned();
     if text.chars().count() > LONG && random.chance(0.5) {
@@ -48,13 +48,7 @@ pub(crate) fn copy(
         text = piece(&text, random, n_chars);
     }
     if random.chance(DILUTED) {
-        let n_chars = 150 + random.below(150);
-        let added = added(n_chars, || donate(random));
-        return if random.chance(0.2) {
-            format!("{added} {text}")
-        } else {
-            format!("{text} {added}")
-        };
+        return diluted(&text, random, donate);
     }
     match random.below(6) {
         0 => masked(&text, random, 0.5),
@@ -66,6 +60,21 @@ pub(crate) fn copy(
             let share = if random.chance(0.5) { 0.1 } else { 0.4 };
             foreign(&text, random, share)
         }
+    }
+}
+
+/// `text` with harmless text that `donate` gives behind it or, seldom, before it.
+pub(crate) fn diluted(
+    text: &str,
+    random: &mut Random,
+    mut donate: impl FnMut(&mut Random) -> String,
+) -> String {
+    let n_chars = 150 + random.below(150);
+    let added = added(n_chars, || donate(random));
+    if random.chance(0.2) {
+        format!("{added} {text}")
+    } else {
+        format!("{text} {added}")
     }
 }
 

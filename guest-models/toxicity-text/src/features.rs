@@ -16,8 +16,8 @@ const FAMILIES: [Range<u32>; 2] = [0..5 << 15, 5 << 15..BUCKETS];
 /// Lengths of the runs of characters.
 const RUNS: Range<usize> = 3..6;
 
-/// Distinct buckets, ascending, and the value of each: `1 + ln(occurrences)`, divided by a
-/// power of its family's length.
+/// Distinct buckets, ascending, and the value of each: `1 + ln(occurrences)`, divided by the
+/// Euclidean length of its family.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features {
     /// Distinct buckets, ascending.
@@ -85,10 +85,6 @@ fn bucket(mut hash: u32, range: &Range<u32>) -> u32 {
     range.start + ((u64::from(hash) * width) >> 32) as u32
 }
 
-/// The power of a family's Euclidean length that its values are divided by: below 1, so that
-/// a longer text can be surer.
-const NORM_POWER: f32 = 0.9;
-
 fn count(sorted: &[u32]) -> Features {
     let mut features = Features::default();
     for run in sorted.chunk_by(|a, b| a == b) {
@@ -100,8 +96,8 @@ fn count(sorted: &[u32]) -> Features {
         let values = bound(family.start)..bound(family.end);
         let values = &mut features.values[values];
         let square: f32 = values.iter().map(|value| value * value).sum();
-        let divisor = square.powf(NORM_POWER / 2.0);
-        values.iter_mut().for_each(|value| *value /= divisor);
+        let length = square.sqrt();
+        values.iter_mut().for_each(|value| *value /= length);
     }
     features
 }
@@ -139,6 +135,17 @@ mod tests {
             of("three women and a Jew"),
             of("three Asians and a catholic")
         );
+    }
+
+    #[test]
+    fn each_family_has_the_length_of_one() {
+        let features = of("come here now, come here at once");
+        for family in &FAMILIES {
+            let of_family = features.ids.iter().zip(&features.values);
+            let of_family = of_family.filter(|(id, _)| family.contains(id));
+            let square: f32 = of_family.map(|(_, value)| value * value).sum();
+            assert!((square - 1.0).abs() < 1e-5, "{square}");
+        }
     }
 
     #[test]

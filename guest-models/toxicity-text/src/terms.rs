@@ -5,14 +5,17 @@
 //! majorities beside minorities on purpose. Slurs are not on it, since a slur says
 //! something of its own.
 
-/// Whether a word of [`words`](crate::words), with `l` read as `i`, is on the list.
+/// Whether a word of [`words`](crate::words), with `l` read as `i`, is on the list, or would
+/// be without the `s` it ends with: `women's` is read as `womens`.
 pub fn names_a_group(word: &str) -> bool {
-    let is_term = |term: &&str| {
+    let is_term = |term: &str, word: &str| {
         let term = term.bytes().map(|b| if b == b'l' { b'i' } else { b });
         term.eq(word.bytes())
     };
     // Short and long words are most of what comes by.
-    (3..=14).contains(&word.len()) && terms().any(|term| is_term(&term))
+    let is_listed =
+        |word: &str| (3..=14).contains(&word.len()) && terms().any(|term| is_term(term, word));
+    is_listed(word) || word.strip_suffix('s').is_some_and(is_listed)
 }
 
 /// The list, in plain spelling.
@@ -62,7 +65,14 @@ mod tests {
         for term in terms() {
             assert!(names_a_group(&term.replace('l', "i")), "{term}");
         }
-        assert!(!names_a_group("people") && !names_a_group(""));
+        assert!(!names_a_group("people") && !names_a_group("") && !names_a_group("s"));
+    }
+
+    #[test]
+    fn what_belongs_to_a_group_names_it_too() {
+        for owner in ["womens", "mens", "musiims", "bisexuais"] {
+            assert!(names_a_group(owner), "{owner}");
+        }
     }
 
     #[test]

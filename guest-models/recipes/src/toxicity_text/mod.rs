@@ -110,7 +110,8 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
 
 const CALIBRATOR_HEAD: &str = "Counted on out-of-fold scores by `cargo xtask train toxicity-text`.\n\
     toxic: the comments of wiki-toxicity; hate and offensive: the tweets of davidson-tweets.\n\
-    offensive is told at the prevalence of toxic, which is an assumption: the tweets were\n\
+    hate is told at the prevalence among the tweets, which were collected by words of a lexicon of\n\
+    hate speech; offensive at that of toxic, which is an assumption: the tweets were\n\
     collected by words that give offence.";
 
 /// What is shipped, of all rows; then the models that each lack one fold.

@@ -80,16 +80,13 @@ impl Report {
 
     fn goals(&self) -> String {
         let mut table = String::from("| goal | asked | reached | |\n|---|--:|--:|---|\n");
-        let mut line = |what: &str, asked: f64, least: bool, reached: f64| {
-            let met = if least {
-                reached >= asked
+        let mut line = |what: &str, asked: f64, least: bool, reached: f64, met: &str| {
+            let (sign, is_met) = if least {
+                ("≥", reached >= asked)
             } else {
-                reached <= asked
+                ("≤", reached <= asked)
             };
-            let (sign, met) = (
-                if least { "≥" } else { "≤" },
-                if met { "met" } else { "missed" },
-            );
+            let met = if is_met { met } else { "missed" };
             // Writing to a String does not fail.
             let _ = writeln!(
                 table,
@@ -101,19 +98,29 @@ impl Report {
             0.75,
             true,
             self.tweets.macro_f1,
+            "met",
         );
-        line("wiki-toxicity, AUC of `toxic`", 0.94, true, self.talk.auc);
+        line(
+            "wiki-toxicity, AUC of `toxic`",
+            0.94,
+            true,
+            self.talk.auc,
+            "met",
+        );
         line(
             "HateCheck, accuracy of `hate`",
             0.65,
             true,
             self.hatecheck.accuracy,
+            "met",
         );
         line(
             "bias-madlibs, spread of false positives of `toxic` over terms",
             0.10,
             false,
             self.fairness.false_positive_spread,
+            // Our sentences have the patterns of its six templates.
+            "met, in taught patterns",
         );
         table
     }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     augment::{self, Random},
     data::hex,
-    folds::fold,
+    folds::{N_FOLDS, fold},
     parallel,
 };
 
@@ -150,6 +150,10 @@ pub(super) fn lines<T: for<'a> Deserialize<'a>>(
 
 /// Which rows get a changed copy, as a share.
 const COPIED: f64 = 0.4;
+
+/// Share of the copies that are the text as it is with harmless text around it.
+const DILUTED: f64 = 0.3;
+
 const SEED: u64 = 11;
 
 impl Samples {
@@ -165,11 +169,12 @@ impl Samples {
         }
         let originals = parallel::map(&bare, Sample::of);
         let made: Vec<Bare> = sentences::all(SEED).into_iter().map(sentence).collect();
+        let donors = Donors::of(&bare, &made);
         let copies: Vec<Bare> = bare
             .iter()
             .chain(&made)
             .enumerate()
-            .filter_map(copy)
+            .filter_map(|(at, bare)| copy(at, bare, &donors))
             .collect();
         let others = parallel::map(&[made, copies].concat(), Sample::of);
         Ok(Self {
@@ -276,13 +281,58 @@ fn sentence((text, kind): (String, Kind)) -> Bare {
     }
 }
 
-fn copy((at, bare): (usize, &Bare)) -> Option<Bare> {
+fn copy(at: usize, bare: &Bare, donors: &Donors<'_>) -> Option<Bare> {
     let mut random = Random::new(SEED ^ (at as u64) << 8);
-    random.chance(COPIED).then(|| Bare {
-        text: augment::copy(&bare.text, &mut random, |_| String::new()),
+    if !random.chance(COPIED) {
+        return None;
+    }
+    let texts = donors.for_copies_of(bare);
+    let donate = |random: &mut Random| match texts.len() {
+        0 => String::new(),
+        n_texts => texts[random.below(n_texts)].to_owned(),
+    };
+    let text = if random.chance(DILUTED) {
+        augment::diluted(&bare.text, &mut random, donate)
+    } else {
+        augment::copy(&bare.text, &mut random, donate)
+    };
+    Some(Bare {
+        text,
         is_copy: true,
         ..bare.clone()
     })
+}
+
+/// Harmless texts that copies are diluted with.
+struct Donors<'a> {
+    of_folds: [Vec<&'a str>; N_FOLDS],
+    made: Vec<&'a str>,
+}
+
+impl<'a> Donors<'a> {
+    fn of(rows: &'a [Bare], made: &'a [Bare]) -> Self {
+        let is_harmless = |bare: &&Bare| bare.labels == [Some(0.0); N_LABELS];
+        let is_friendly =
+            |bare: &&Bare| matches!(bare.source, Source::Made(Kind::Neutral | Kind::Support));
+        let text = |bare: &'a Bare| bare.text.as_str();
+        let of_fold = |fold| {
+            let rows = rows.iter().filter(|bare| bare.fold == fold);
+            rows.filter(is_harmless).map(text).collect()
+        };
+        Self {
+            of_folds: std::array::from_fn(of_fold),
+            made: made.iter().filter(is_friendly).map(text).collect(),
+        }
+    }
+
+    /// Those of the row's own fold, so that a model meets no text of the fold that it is
+    /// tried on. A sentence of ours is learnt from in every fold: others like it.
+    fn for_copies_of(&self, bare: &Bare) -> &[&'a str] {
+        match bare.source {
+            Source::Made(_) => &self.made,
+            _ => &self.of_folds[bare.fold],
+        }
+    }
 }
 
 /// Takes out what stands where an address stood.
@@ -317,6 +367,42 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(plain.labels, [Some(0.0); N_LABELS]);
+    }
+
+    fn row(fold: usize, text: &str, label: f32) -> Bare {
+        Bare {
+            source: Source::Tweet,
+            truth: Truth::Tweet(Class::Neither),
+            labels: [Some(label); N_LABELS],
+            fold,
+            text: text.into(),
+            is_copy: false,
+        }
+    }
+
+    #[test]
+    fn copies_are_diluted_with_harmless_texts_of_their_own_fold() {
+        let rows = [
+            row(0, "the sky", 0.0),
+            row(0, "an insult", 1.0),
+            row(1, "the sea", 0.0),
+        ];
+        let made = [("a friend", Kind::Neutral), ("a curse", Kind::Hate)]
+            .map(|(text, kind)| sentence((text.into(), kind)));
+        let donors = Donors::of(&rows, &made);
+        assert_eq!(donors.for_copies_of(&rows[1]), ["the sky"]);
+        assert_eq!(donors.for_copies_of(&rows[2]), ["the sea"]);
+        assert_eq!(donors.for_copies_of(&made[1]), ["a friend"]);
+        let copies: Vec<Bare> = (0..200)
+            .filter_map(|at| copy(at, &rows[1], &donors))
+            .collect();
+        let is_diluted = |copy: &&Bare| copy.text.contains("an insult the sky the sky");
+        let n_diluted = copies.iter().filter(is_diluted).count();
+        assert!(
+            copies.iter().all(|copy| copy.is_copy) && (10..40).contains(&n_diluted),
+            "{n_diluted} of {}",
+            copies.len()
+        );
     }
 
     #[test]
