@@ -35,9 +35,14 @@ pub fn by_hand(module: &str, body: &str) -> Vec<u8> {
 /// The same, made ready once: `module` holds a function that is exported as `prepare` and
 /// answers where its answer lies.
 pub fn prepared_by_hand(module: &str, body: &str) -> Vec<u8> {
+    from_text(&prepared_by_hand_text(module, body))
+}
+
+/// The text of [`prepared_by_hand`], for tests that change more of it.
+pub fn prepared_by_hand_text(module: &str, body: &str) -> String {
     let text = by_hand_text(module, body);
     let detection = r#"(export "trommel:detector/detection@0.1.0""#;
-    from_text(&text.replace(detection, &format!("{PREPARED}{detection}")))
+    text.replace(detection, &format!("{PREPARED}{detection}"))
 }
 
 const PREPARED: &str = r#"

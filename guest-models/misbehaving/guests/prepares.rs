@@ -31,6 +31,12 @@ impl Prepare for Prepares {
             "fail" => return Err(Failure::new(Code::Other("not-today".into()), "no table")),
             "model" => drop(Model::open("spam")?),
             "hold" => drop(HELD.set(vec![1; much])),
+            // One byte in each page of the memory.
+            "scatter" => {
+                let mut bytes = vec![0; much];
+                bytes.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+                drop(HELD.set(bytes));
+            }
             "log" => write(Level::Info, "ready", &[]),
             _ => {
                 let words = (0..30_000).map(|n| (format!("word-{n}"), n));

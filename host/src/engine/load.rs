@@ -141,10 +141,11 @@ pub enum LoadError {
     },
     /// What it made is too large.
     #[error(
-        "the component's `prepare` leaves {given} bytes, at most {most} are taken; build less, or leave it to a model"
+        "the component's `prepare` leaves {given} bytes, at most {most} are taken; build less, keep it together, or leave it to a model"
     )]
     Snapshot {
-        /// Bytes that it leaves.
+        /// Bytes of the pages of 4 KiB that are not all zero, in all memories together; or
+        /// those of the frozen component, where they alone are too many.
         given: usize,
         /// The bound.
         most: usize,

@@ -66,8 +66,9 @@ pub struct EngineOptions {
     pub compiler: Compiler,
     /// Wall-clock time that a component's `prepare` may take.
     pub prepare_time: Duration,
-    /// Bytes other than zero that `prepare` may leave in memory. Up to 16 MiB are mapped
-    /// into each call without being copied; more would be copied, where they lie thinly.
+    /// Bytes that `prepare` may leave, all memories together, counted in pages of 4 KiB that
+    /// are not all zero. Up to 16 MiB are mapped into each call without being copied; more
+    /// would be copied, where they lie thinly. Freezing may take fifteen times as many.
     pub max_snapshot_bytes: usize,
 }
 

@@ -33,6 +33,13 @@ const PREPARE: &str = "prepare";
 /// Characters of the last line that it logged as an error.
 const WORDS_CHARS: usize = 256;
 
+/// What is left in memory is counted in pages of so many bytes: bytes that lie apart from
+/// each other cost the freezer many times what they are.
+const PAGE_BYTES: usize = 4096;
+
+/// Globals that may change. The freezer asks for each, and looks for it among all.
+const MAX_GLOBALS: u32 = 1000;
+
 /// Memory that reading a memory takes beyond it, twice: the instrumented component grows
 /// it by a page to answer where it lies.
 const READING_BYTES: usize = 4 << 16;
@@ -43,9 +50,6 @@ const READING_BYTES: usize = 4 << 16;
 /// `ContractMismatch` when the export is of another version of the contract.
 pub(crate) fn preparation(wasm: &[u8]) -> Result<Option<String>, LoadError> {
     check_kind(wasm)?;
-    let wrong = |error: wasmparser::BinaryReaderError| LoadError::Malformed {
-        reason: on_one_line(&error.to_string()),
-    };
     // Modules and components inside it have exports of their own.
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -74,6 +78,32 @@ pub(crate) fn preparation(wasm: &[u8]) -> Result<Option<String>, LoadError> {
     Ok(None)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
+fn wrong(error: wasmparser::BinaryReaderError) -> LoadError {
+    LoadError::Malformed {
+        reason: on_one_line(&error.to_string()),
+    }
+}
+
+/// Checks that a component has no more globals than can be frozen.
+fn check_globals(wasm: &[u8]) -> Result<(), LoadError> {
+    let mut n_globals = 0_u32;
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Payload::GlobalSection(globals) = payload.map_err(wrong)? else {
+            continue;
+        };
+        for global in globals {
+            n_globals += u32::from(global.map_err(wrong)?.ty.mutable);
+            if n_globals > MAX_GLOBALS {
+                return Err(unpreparable(&format!(
+                    "it has more than {MAX_GLOBALS} globals that may change; keep them in memory"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Engine {
     /// The component as its `prepare` leaves it, to be compiled instead; as it is when it
     /// exports none. `settings` are all of the revision's, each in its contract spelling;
@@ -94,6 +124,7 @@ impl Engine {
         let Some(export) = preparation(wasm)? else {
             return Ok(Cow::Borrowed(wasm));
         };
+        check_globals(wasm)?;
         if let Some(refused) = imports(wasm)?.into_iter().find_map(|import| import.refused) {
             return Err(refused);
         }
@@ -145,6 +176,7 @@ impl Engine {
             store: &mut store,
             instance,
             most: self.options.max_snapshot_bytes,
+            left: BTreeMap::new(),
             failed: None,
         };
         let frozen = read(&wizer, &context, &mut reader);
@@ -349,8 +381,10 @@ impl ResourceLimiter for Preparing {
 struct Reader<'a> {
     store: &'a mut Store<Preparing>,
     instance: Instance,
-    /// Bytes other than zero that a memory may hold.
+    /// Bytes of pages that are not all zero, in all memories together.
     most: usize,
+    /// The same as each memory has, by the function that tells: each is read twice.
+    left: BTreeMap<String, usize>,
     failed: Option<LoadError>,
 }
 
@@ -399,7 +433,12 @@ impl ComponentInstanceState for Reader<'_> {
             return contents(&[]);
         };
         let memory = list.as_le_slice(&self.store);
-        let given = memory.iter().filter(|byte| **byte != 0).count();
+        self.left.entry(func.to_owned()).or_insert_with(|| {
+            let pages = memory.chunks(PAGE_BYTES);
+            let is_touched = |page: &&[u8]| page.iter().any(|byte| *byte != 0);
+            pages.filter(is_touched).count() * PAGE_BYTES
+        });
+        let given = self.left.values().sum();
         if given > self.most {
             let most = self.most;
             self.failed = Some(LoadError::Snapshot { given, most });

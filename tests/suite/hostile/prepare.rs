@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trommel::Host;
 use trommel::engine::{Blame, EngineOptions, Limits};
-use trommel_tests::guests::{component, prepared_by_hand};
+use trommel_tests::guests::{component, from_text, prepared_by_hand, prepared_by_hand_text};
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::sandbox::Sandbox;
 
@@ -102,7 +102,56 @@ fn a_prepare_that_leaves_too_much_is_refused() {
 }
 
 #[test]
+fn a_prepare_that_leaves_little_in_many_places_is_refused() {
+    let limits = Limits {
+        memory_bytes: 64 << 20,
+        ..Limits::DEFAULT
+    };
+    let error = refused("scatter 30000000", limits, EngineOptions::default());
+    assert!(
+        error.contains("`prepare` leaves 30") && error.contains("at most 16777216"),
+        "{error}"
+    );
+    // In two modules' memories, of which each alone would do.
+    let fill = r"(local.set $at (i32.const 0))
+        (loop $next
+            (i32.store8 (local.get $at) (i32.const 1))
+            (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 262144))))";
+    let module = format!(
+        r#"(import "more" "fill" (func $fill))
+        (func (export "prepare") (result i32) (local $at i32)
+            (drop (memory.grow (i32.const 4))) (call $fill) {fill} (i32.const 64))"#
+    );
+    let more = format!(
+        r#"(core module $more (memory 4) (func (export "fill") (local $at i32) {fill}))
+        (core instance $more (instantiate $more))
+        (core instance $drop "#
+    );
+    let text = prepared_by_hand_text(&module, "")
+        .replace("(core instance $drop ", &more)
+        .replace(
+            r#"(with "drop" (instance $drop))"#,
+            r#"(with "drop" (instance $drop)) (with "more" (instance $more))"#,
+        );
+    let component = from_text(&text);
+    let load = |max_snapshot_bytes| {
+        let options = EngineOptions {
+            max_snapshot_bytes,
+            ..EngineOptions::default()
+        };
+        Sandbox::with_options(&component, Limits::DEFAULT, options)
+    };
+    load(2 * 262_144).expect("it is not too much");
+    let error = load(2 * 262_144 - 1).expect_err("must be refused");
+    assert_eq!(error.blame(), Blame::Guest, "{error}");
+    let error = error.to_string();
+    assert!(error.contains("`prepare` leaves 524288 bytes"), "{error}");
+}
+
+#[test]
 fn a_component_that_cannot_be_frozen_is_refused() {
+    let many_globals = "(global (mut i32) (i32.const 0))".repeat(1001);
     let done = "(i32.store8 (i32.const 64) (i32.const 0)) (i32.const 64)";
     for (module, says) in [
         (
@@ -122,6 +171,10 @@ fn a_component_that_cannot_be_frozen_is_refused() {
                 "(data $d \"x\") (func (export \"prepare\") (result i32) (data.drop $d) {done})"
             ),
             "unsupported `data.drop` instruction",
+        ),
+        (
+            format!("{many_globals} (func (export \"prepare\") (result i32) {done})"),
+            "more than 1000 globals that may change",
         ),
     ] {
         let error = Sandbox::new(&prepared_by_hand(&module, ""), Limits::DEFAULT);
