@@ -17,8 +17,12 @@ use trommel_tests::sandbox::Sandbox;
 const IMPORTS: [&str; 5] = ["content", "log", "results", "settings", "tensors"];
 
 fn engine() -> Engine {
+    engine_of(EngineOptions::default())
+}
+
+fn engine_of(options: EngineOptions) -> Engine {
     let device = CpuDevice::new(&CpuOptions::default()).unwrap();
-    Engine::new(Arc::new(device), EngineOptions::default()).unwrap()
+    Engine::new(Arc::new(device), options).unwrap()
 }
 
 fn settings(greeting: &str) -> BTreeMap<String, String> {
@@ -106,6 +110,21 @@ fn what_was_made_ready_is_kept_for_each_settings() {
     let error = cache.prepared(&engine, wasm, &settings("trap"), &Limits::DEFAULT);
     error.unwrap_err();
     assert_eq!(n_files(), 4);
+    // Nor what another bound would refuse, or let through.
+    let limits = Limits {
+        memory_bytes: 17 << 20,
+        ..Limits::DEFAULT
+    };
+    let kept = cache.prepared(&engine, wasm, &settings("hello"), &limits);
+    kept.unwrap();
+    assert_eq!(n_files(), 5);
+    let strict = engine_of(EngineOptions {
+        max_snapshot_bytes: 1000,
+        ..EngineOptions::default()
+    });
+    let error = cache.prepared(&strict, wasm, &settings("hello"), &Limits::DEFAULT);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("at most 1000 are taken"), "{error}");
 }
 
 #[tokio::test]

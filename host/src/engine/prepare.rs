@@ -105,6 +105,11 @@ fn check_globals(wasm: &[u8]) -> Result<(), LoadError> {
 }
 
 impl Engine {
+    /// Bytes that a `prepare` may leave.
+    pub(crate) fn max_snapshot_bytes(&self) -> usize {
+        self.options.max_snapshot_bytes
+    }
+
     /// The component as its `prepare` leaves it, to be compiled instead; as it is when it
     /// exports none. `settings` are all of the revision's, each in its contract spelling;
     /// of `limits` it gets the memory that a call gets. Blocking and slow: not on a

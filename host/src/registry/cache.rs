@@ -65,7 +65,8 @@ impl CompileCache {
     }
 
     /// A component that is made ready first, from the cache where it was with the same
-    /// `settings`: then nothing of it runs. Blocking and slow, as [`Engine::prepared`].
+    /// `settings` and the same bounds on memory: then nothing of it runs. Blocking and slow,
+    /// as [`Engine::prepared`].
     pub fn prepared(
         &self,
         engine: &Engine,
@@ -73,7 +74,8 @@ impl CompileCache {
         settings: &BTreeMap<String, String>,
         limits: &Limits,
     ) -> Result<Component, LoadError> {
-        let digest = prepared_digest(wasm, settings);
+        let bounds = [limits.memory_bytes, engine.max_snapshot_bytes()];
+        let digest = prepared_digest(wasm, settings, bounds);
         self.kept(engine, &digest, || engine.prepared(wasm, settings, limits))
     }
 
@@ -115,9 +117,13 @@ fn load(engine: &Engine, file: &Path) -> Result<Component, LoadError> {
     unsafe { engine.load_precompiled(file) }
 }
 
-/// Of all that decides what `prepare` makes of a component: each part with its length, so
-/// that no two read alike.
-fn prepared_digest(wasm: &[u8], settings: &BTreeMap<String, String>) -> Vec<u8> {
+/// Of all that decides what `prepare` makes of a component, and whether that is refused:
+/// each part with its length, so that no two read alike.
+fn prepared_digest(
+    wasm: &[u8],
+    settings: &BTreeMap<String, String>,
+    bounds: [usize; 2],
+) -> Vec<u8> {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
@@ -125,6 +131,9 @@ fn prepared_digest(wasm: &[u8], settings: &BTreeMap<String, String>) -> Vec<u8> 
     };
     part(FREEZER.as_bytes());
     part(wasm);
+    for bound in bounds {
+        part(&(bound as u64).to_le_bytes());
+    }
     for (key, value) in settings {
         part(key.as_bytes());
         part(value.as_bytes());
@@ -274,6 +283,7 @@ mod tests {
             prepared_digest(
                 b"wasm",
                 &BTreeMap::from([(key.to_owned(), value.to_owned())]),
+                [1, 2],
             )
         };
         assert_ne!(of("a", "bc"), of("ab", "c"));
