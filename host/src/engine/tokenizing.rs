@@ -14,6 +14,10 @@ use crate::tokenizer::{EncodeError, Encoded, Tokenizer, TokenizerError};
 /// back would take longer.
 const MAX_INLINE_BYTES: usize = 512;
 
+/// How long such a text is tokenized there. Honest files take far less; of one that is made
+/// to be slow it begins again on a thread, so that nobody else waits for it.
+const INLINE_TIME: Duration = Duration::from_millis(5);
+
 /// The engine's one set of threads for texts. Images have their own, since one of them may
 /// take as long as ten thousand texts.
 #[derive(Debug)]
@@ -35,8 +39,8 @@ impl Tokenizing {
         Ok(Self { workers })
     }
 
-    /// Encodes `text`, until `by`: here when it is short, else on one of the threads,
-    /// which says in `began` when.
+    /// Encodes `text`, until `by`: here when it is short and that is soon done, else on one
+    /// of the threads, which says in `began` when.
     ///
     /// `Overloaded` when too many texts wait for one.
     pub(super) async fn encode(
@@ -47,13 +51,20 @@ impl Tokenizing {
         by: Instant,
         began: Arc<OnceLock<Instant>>,
     ) -> Result<Tokenized, TensorError> {
+        let mut in_vain = Duration::ZERO;
         if text.len() <= MAX_INLINE_BYTES {
-            return Ok(encode(tokenizer, &text, max_tokens, by));
+            let here = encode(tokenizer, &text, max_tokens, by.min(now() + INLINE_TIME));
+            if here.encoded != Err(EncodeError::Late) || now() >= by {
+                return Ok(here);
+            }
+            in_vain = here.took;
         }
         let tokenizer = tokenizer.clone();
         let encoded = self.workers.submit(move || {
             began.get_or_init(now);
-            encode(&tokenizer, &text, max_tokens, by)
+            let mut encoded = encode(&tokenizer, &text, max_tokens, by);
+            encoded.took += in_vain;
+            encoded
         });
         let encoded = encoded.map_err(|full| TensorError::Overloaded {
             device: "tokenizer".to_owned(),
@@ -104,5 +115,48 @@ impl Tokenizers {
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Weak<Tokenizer>>> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    /// Makes sixteen letters of each, cuts them apart, and looks at each of them again and
+    /// again.
+    fn slow() -> Tokenizer {
+        let pattern = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+        let looks = serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}});
+        let mut steps = vec![serde_json::json!({"type": "FixedLength", "length": 4})];
+        steps.resize(16, looks);
+        let longer = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(16)});
+        let file = serde_json::json!({
+            "version": "1.0",
+            "normalizer": longer,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+            "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0}},
+        });
+        let file = serde_json::to_vec(&file).expect("it is JSON");
+        Tokenizer::from_json(&file, u64::MAX).expect("it is one")
+    }
+
+    #[tokio::test]
+    async fn a_short_text_of_a_slow_tokenizer_is_left_to_a_thread() {
+        let options = DecoderOptions {
+            n_threads: NonZeroUsize::MIN,
+            ..DecoderOptions::default()
+        };
+        let tokenizing = Tokenizing::start(&options).expect("a thread");
+        let (by, began) = (
+            now() + Duration::from_mins(5),
+            Arc::<OnceLock<Instant>>::default(),
+        );
+        let (tokenizer, text) = (Arc::new(slow()), "a".repeat(MAX_INLINE_BYTES));
+        let done = tokenizing.encode(&tokenizer, text, 64, by, Arc::clone(&began));
+        let done = done.await.expect("nobody else waits");
+        assert_eq!(done.encoded.map(|encoded| encoded.ids.len()), Ok(64));
+        assert!(began.get().is_some(), "a thread took it");
     }
 }
