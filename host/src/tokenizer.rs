@@ -4,12 +4,14 @@
 //! Beside the street: a detector reaches it through the contract. Both the file and the
 //! text are hostile. Of the file nothing reaches the library that was not read into types
 //! of ours and bounded first ([`Tokenizer::from_json`]); of a text no more is read than
-//! the ids that are asked for could need, and the clock is looked at between its words
+//! the ids that are asked for could need, and the clock is looked at between steps and words
 //! ([`Tokenizer::encode`]). It keeps nothing from one text for the next, and no I/O is
 //! done here.
 
+mod added;
 mod encode;
 mod frame;
+mod normalizing;
 mod raw;
 mod steps;
 mod words;
@@ -18,13 +20,15 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::{AddedVocabulary, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
+use tokenizers::{AddedVocabulary, ModelWrapper, PreTokenizerWrapper};
 
-use crate::excerpt::printable;
+use crate::excerpt::{NAME_CHARS, printable};
 use frame::Frame;
+use normalizing::Normalizing;
 use raw::{Raw, Side};
 
 pub use encode::{EncodeError, Encoded};
+pub use steps::PATTERNS;
 
 /// Bytes of the largest file taken.
 pub const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -77,7 +81,7 @@ const MESSAGE_CHARS: usize = 300;
 pub struct Tokenizer {
     model: ModelWrapper,
     added: AddedVocabulary,
-    normalizers: Vec<NormalizerWrapper>,
+    normalizers: Vec<Normalizing>,
     pre_tokenizers: Vec<PreTokenizerWrapper>,
     frame: Frame,
     /// Ids that stand for no words.
@@ -156,7 +160,7 @@ impl Tokenizer {
         let words = words::check(raw.model, &pre_tokenizers, &normalizers)?;
         let n_bytes = words
             .n_bytes()
-            .saturating_add(words::added_bytes(&raw.added_tokens.0))
+            .saturating_add(added::n_bytes(&raw.added_tokens.0))
             .saturating_add(steps::n_bytes(&normalizers));
         if n_bytes > most {
             return Err(TokenizerError::new(
@@ -168,14 +172,14 @@ impl Tokenizer {
         }
         let (kind, n_words, unknown) = (words.kind(), words.len(), words.unknown());
         let model = words.build()?;
-        let added = words::added(&raw.added_tokens.0, &model, &normalizers)?;
+        let added = added::build(&raw.added_tokens.0, &model, &normalizers, unknown)?;
         let pad = match raw.padding {
             Some(padding) => Pad {
                 id: padding.pad_id,
                 type_id: padding.pad_type_id,
             },
             None => Pad {
-                id: words::pad_id(&added, &model),
+                id: added::pad_id(&added, &model),
                 type_id: 0,
             },
         };
@@ -185,7 +189,7 @@ impl Tokenizer {
             normalizers,
             pre_tokenizers,
             frame,
-            special: words::special(&raw.added_tokens.0, unknown),
+            special: added::special(&raw.added_tokens.0, unknown),
             unknown,
             pad,
             kind,
@@ -214,7 +218,7 @@ fn check_sides(raw: &Raw) -> Result<(), TokenizerError> {
     if raw.version != "1.0" {
         return Err(TokenizerError::new(
             "`version`",
-            format!("is `{}`, 1.0 is read", raw.version),
+            format!("is `{}`, 1.0 is read", printable(&raw.version, NAME_CHARS)),
         ));
     }
     let padding = raw.padding.as_ref().map(|padding| padding.direction);

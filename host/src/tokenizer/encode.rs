@@ -4,20 +4,18 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{
-    Model as _, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
-    PreTokenizedString, PreTokenizer as _, Token as Found,
+    Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _,
+    Token as Found,
 };
 
 use super::frame::Special;
+use super::normalizing::Checked;
 use super::{BYTES_PER_TOKEN, MAX_TOKENS, MIN_TOKENS, Tokenizer};
 use crate::excerpt::{NAME_CHARS, printable};
 
-/// How many times longer its normalizers may make a text. Unicode's own make the longest
-/// of its letters eleven times longer.
-const MAX_GROWTH: usize = 16;
-
-/// Bytes that a text of any length may have when it is normalized.
-const MIN_ROOM: usize = 256;
+/// How often a special word is cut behind its first letter; what is special even then is
+/// cut into letters. What is looked up is so many times the word, and not its square.
+const MAX_CUTS: usize = 2;
 
 /// The shortest answer that is padded to; longer ones are padded to the next power of two.
 const MIN_LENGTH: usize = 16;
@@ -62,7 +60,7 @@ impl Encoded {
 impl Tokenizer {
     /// The first tokens of `text`, at most `max_tokens`, which is kept within
     /// [`MIN_TOKENS`] and [`MAX_TOKENS`]. Reads [`BYTES_PER_TOKEN`] of the text for each,
-    /// and asks `is_late` between words.
+    /// and asks `is_late` between steps and words.
     ///
     /// Tokens that mean something to the model beside words are put around the text, and
     /// never found in it.
@@ -89,33 +87,31 @@ impl Tokenizer {
         most: usize,
         is_late: &dyn Fn() -> bool,
     ) -> Result<Vec<Token>, EncodeError> {
-        let checked = Checked {
-            steps: &self.normalizers,
-            room: text.len() * MAX_GROWTH + MIN_ROOM,
-            failed: Cell::new(None),
-        };
+        let mut checked = Checked::new(&self.normalizers, text.len(), is_late);
         let mut words = self.added.extract_and_normalize(Some(&checked), text);
-        if let Some(why) = checked.failed.take() {
-            return Err(EncodeError::Failed(why));
+        if let Some(why) = checked.failure() {
+            return Err(why);
         }
         for step in &self.pre_tokenizers {
             if is_late() {
                 return Err(EncodeError::Late);
             }
             step.pre_tokenize(&mut words).map_err(failed)?;
-            checked.fits(n_bytes(&words)).map_err(EncodeError::Failed)?;
+            let (n_pieces, n_bytes) = size(&words);
+            checked.fits(n_bytes)?;
+            checked.fits_pieces(n_pieces)?;
         }
         let (was_late, n_tokens) = (Cell::new(false), Cell::new(0));
+        let late = || {
+            was_late.set(was_late.get() || is_late());
+            was_late.get()
+        };
         let looked_up = words.tokenize(|word| {
             // Nobody asks for more: what follows costs nothing.
             if n_tokens.get() > most {
                 return Ok(Vec::new());
             }
-            if is_late() {
-                was_late.set(true);
-                return Err("late".into());
-            }
-            let tokens = self.words(word.get())?;
+            let tokens = self.words(word.get(), 0, &late)?;
             n_tokens.set(n_tokens.get() + tokens.len());
             Ok(tokens)
         });
@@ -131,32 +127,40 @@ impl Tokenizer {
     }
 
     /// The tokens of a word, none of them special: some models have those among their
-    /// words, and find them. Such a word is cut behind its first letter, and its parts are
-    /// looked up.
-    fn words(&self, word: &str) -> tokenizers::Result<Vec<Found>> {
+    /// words, and find them. Such a word is cut, and its parts are looked up. An error when
+    /// it is late.
+    fn words(
+        &self,
+        word: &str,
+        n_cuts: usize,
+        is_late: &dyn Fn() -> bool,
+    ) -> tokenizers::Result<Vec<Found>> {
+        if is_late() {
+            return Err("late".into());
+        }
         let found = self.model.tokenize(word)?;
         if !found.iter().any(|token| self.special.contains(&token.id)) {
             return Ok(found);
         }
         let mut plain = Vec::with_capacity(found.len());
         for token in found {
-            let (start, end) = token.offsets;
-            let letters = word
-                .get(start..end)
-                .filter(|_| self.special.contains(&token.id));
-            let Some(letters) = letters else {
+            if !self.special.contains(&token.id) {
                 plain.push(token);
                 continue;
-            };
-            let cut = letters.ceil_char_boundary(1.min(letters.len()));
-            if cut == letters.len() {
+            }
+            let (start, end) = token.offsets;
+            let parts = word
+                .get(start..end)
+                .map_or(Vec::new(), |word| parts(word, n_cuts));
+            if parts.len() < 2 {
                 // One letter, or none: it stands for what is not known, where there is that.
                 let id = self.unknown.unwrap_or(token.id);
                 plain.push(Found { id, ..token });
                 continue;
             }
-            for (at, part) in [(0, &letters[..cut]), (cut, &letters[cut..])] {
-                plain.extend(self.words(part)?.into_iter().map(|token| Found {
+            for (at, part) in parts {
+                let found = self.words(part, n_cuts + 1, is_late)?;
+                plain.extend(found.into_iter().map(|token| Found {
                     offsets: (token.offsets.0 + start + at, token.offsets.1 + start + at),
                     ..token
                 }));
@@ -243,41 +247,23 @@ struct Token {
     span: (usize, usize),
 }
 
-/// Normalizers that end when a text grows too long. The library passes over their
-/// errors, so the last is kept.
-struct Checked<'a> {
-    steps: &'a [NormalizerWrapper],
-    room: usize,
-    failed: Cell<Option<String>>,
-}
-
-impl Checked<'_> {
-    fn fits(&self, n_bytes: usize) -> Result<(), String> {
-        if n_bytes <= self.room {
-            return Ok(());
-        }
-        Err(format!(
-            "it makes {n_bytes} bytes of it, more than {MAX_GROWTH} times as many as it has"
-        ))
+/// What a special word is cut into, and where each part begins: its first letter and the
+/// rest, or its letters when it was cut often enough.
+fn parts(word: &str, n_cuts: usize) -> Vec<(usize, &str)> {
+    let most = if n_cuts < MAX_CUTS { 1 } else { word.len() };
+    let (mut parts, mut start) = (Vec::new(), 0);
+    for (at, _) in word.char_indices().skip(1).take(most) {
+        parts.push((start, &word[start..at]));
+        start = at;
     }
+    parts.push((start, &word[start..]));
+    parts
 }
 
-impl Normalizer for Checked<'_> {
-    fn normalize(&self, text: &mut NormalizedString) -> tokenizers::Result<()> {
-        for step in self.steps {
-            let done = step.normalize(text).map_err(|error| shown(&error));
-            if let Err(why) = done.and_then(|()| self.fits(text.get().len())) {
-                self.failed.set(Some(why.clone()));
-                return Err(why.into());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn n_bytes(words: &PreTokenizedString) -> usize {
+/// How many pieces there are, and how many bytes they have.
+fn size(words: &PreTokenizedString) -> (usize, usize) {
     let words = words.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
-    words.iter().map(|(word, ..)| word.len()).sum()
+    (words.len(), words.iter().map(|(word, ..)| word.len()).sum())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
@@ -285,6 +271,6 @@ fn failed(error: tokenizers::Error) -> EncodeError {
     EncodeError::Failed(shown(&error))
 }
 
-fn shown(error: &tokenizers::Error) -> String {
+pub(super) fn shown(error: &tokenizers::Error) -> String {
     printable(&error.to_string(), NAME_CHARS)
 }

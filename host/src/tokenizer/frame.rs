@@ -3,8 +3,9 @@
 use tokenizers::processors::template::{Piece, Sequence};
 
 use super::raw::{Bounded, BoundedMap, Inner, Outer};
-use super::steps::flat;
+use super::steps::{flat, unknown};
 use super::{MAX_SPECIAL, TokenizerError};
+use crate::excerpt::{NAME_CHARS, printable};
 
 /// A token of the frame: its id and its type.
 pub(super) type Special = (u32, u32);
@@ -79,7 +80,8 @@ impl Frame {
                             let Some((_, token)) = tokens.iter().find(|(name, _)| *name == id)
                             else {
                                 return Err(refused(&format!(
-                                    "`single` names `{id}`, which `special_tokens` does not"
+                                    "`single` names `{}`, which `special_tokens` does not",
+                                    printable(&id, NAME_CHARS)
                                 )));
                             };
                             let side = match texts {
@@ -94,11 +96,7 @@ impl Frame {
                     return Err(refused("`single` holds the text once"));
                 }
             }
-            kind => {
-                return Err(refused(&format!(
-                    "`{kind}` is no step that this host knows; leave it out, or use another"
-                )));
-            }
+            kind => return Err(unknown(kind, PLACE)),
         }
         Ok(())
     }

@@ -19,10 +19,13 @@ use tokenizers::pre_tokenizers::{
     unicode_scripts::UnicodeScripts,
     whitespace::{Whitespace, WhitespaceSplit},
 };
+use tokenizers::utils::SysRegex;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::TokenizerError;
+use super::normalizing::{Normalizing, Places};
 use super::raw::{Bounded, Inner, Never, Outer, Pattern, Step};
+use crate::excerpt::{NAME_CHARS, printable};
 
 /// Bytes of a text that a step looks for or puts in.
 const MAX_STEP_BYTES: usize = 64;
@@ -31,12 +34,11 @@ const MAX_STEP_BYTES: usize = 64;
 const MAX_CHARSMAP_BYTES: usize = 4 << 20;
 
 /// Bytes of what such a table puts in place of a letter. Its end is searched for each time.
-const MAX_MAPPED_BYTES: usize = 64;
+pub(super) const MAX_MAPPED_BYTES: usize = 64;
 
 /// The patterns that known tokenizers split and replace by. A pattern of one's own can
-/// keep the host busy for hours on a line of text, so there is none. Of these GPT-2's alone
-/// was timed on texts that are made to be slow; how much text is read bounds them all.
-pub(super) const PATTERNS: [&str; 15] = [
+/// keep the host busy for hours on a line of text, so there is none.
+pub const PATTERNS: [&str; 15] = [
     // GPT-2, and RoBERTa after it.
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     // GPT-4 (cl100k) and Llama 3.
@@ -61,7 +63,7 @@ pub(super) const PATTERNS: [&str; 15] = [
 ];
 
 /// The steps that make one spelling of many.
-pub(super) fn normalizers(step: Option<Outer>) -> Result<Vec<NormalizerWrapper>, TokenizerError> {
+pub(super) fn normalizers(step: Option<Outer>) -> Result<Vec<Normalizing>, TokenizerError> {
     let place = "`normalizer`";
     flat(step, place)?
         .into_iter()
@@ -81,10 +83,10 @@ pub(super) fn pre_tokenizers(
 }
 
 /// Bytes that normalizers hold.
-pub(super) fn n_bytes(normalizers: &[NormalizerWrapper]) -> u64 {
+pub(super) fn n_bytes(normalizers: &[Normalizing]) -> u64 {
     let tables = normalizers
         .iter()
-        .filter(|step| matches!(step, NormalizerWrapper::Precompiled(_)));
+        .filter(|step| matches!(step.step, NormalizerWrapper::Precompiled(_)));
     // The table as it came, its text, and each of its numbers as a word of the machine.
     tables.count() as u64 * 4 * MAX_CHARSMAP_BYTES as u64
 }
@@ -98,7 +100,10 @@ pub(super) fn flat(step: Option<Outer>, place: &str) -> Result<Vec<Inner>, Token
         Some(Bounded(steps)) if step.kind == "Sequence" => Ok(steps),
         Some(_) => Err(TokenizerError::new(
             place,
-            format!("only a `Sequence` holds steps, not a `{}`", step.kind),
+            format!(
+                "only a `Sequence` holds steps, not a `{}`",
+                printable(&step.kind, NAME_CHARS)
+            ),
         )),
         None if step.kind == "Sequence" => {
             Err(TokenizerError::new(place, "a `Sequence` without steps"))
@@ -142,9 +147,10 @@ fn single(step: Outer) -> Inner {
     }
 }
 
-fn normalizer(step: Inner, place: &str) -> Result<NormalizerWrapper, TokenizerError> {
+fn normalizer(step: Inner, place: &str) -> Result<Normalizing, TokenizerError> {
     use NormalizerWrapper as Built;
-    Ok(match step.kind.as_str() {
+    let failed = |error: String| TokenizerError::new(place, error);
+    let built = match step.kind.as_str() {
         "BertNormalizer" => Built::BertNormalizer(BertNormalizer::new(
             step.clean_text.unwrap_or(true),
             step.handle_chinese_chars.unwrap_or(true),
@@ -166,22 +172,24 @@ fn normalizer(step: Inner, place: &str) -> Result<NormalizerWrapper, TokenizerEr
         "Prepend" => Built::Prepend(Prepend::new(put_in(step.prepend, "prepend", place)?)),
         "Replace" => {
             let content = put_in(step.content, "content", place)?;
-            let pattern = match looked_for(step.pattern, place)? {
-                Pattern::String(text) => ReplacePattern::String(text),
-                Pattern::Regex(pattern) => ReplacePattern::Regex(pattern),
+            let (pattern, places) = match looked_for(step.pattern, place)? {
+                Pattern::String(text) => (ReplacePattern::String(text.clone()), Places::Text(text)),
+                Pattern::Regex(pattern) => {
+                    let places = SysRegex::new(&pattern).map_err(|error| failed(error.to_string()));
+                    (ReplacePattern::Regex(pattern), Places::Pattern(places?))
+                }
             };
-            let built = Replace::new(pattern, content);
-            Built::Replace(built.map_err(|error| TokenizerError::new(place, error.to_string()))?)
+            let built = Replace::new(pattern, content).map_err(|error| failed(error.to_string()));
+            return Ok(Normalizing::replacing(Built::Replace(built?), places));
         }
         "Precompiled" => {
             let table = charsmap(&step.precompiled_charsmap.unwrap_or_default(), place)?;
-            let built = Precompiled::from(&table);
-            Built::Precompiled(
-                built.map_err(|error| TokenizerError::new(place, error.to_string()))?,
-            )
+            let built = Precompiled::from(&table).map_err(|error| failed(error.to_string()));
+            Built::Precompiled(built?)
         }
         kind => return Err(unknown(kind, place)),
-    })
+    };
+    Ok(built.into())
 }
 
 fn pre_tokenizer(step: Inner, place: &str) -> Result<PreTokenizerWrapper, TokenizerError> {
@@ -235,7 +243,8 @@ fn pre_tokenizer(step: Inner, place: &str) -> Result<PreTokenizerWrapper, Tokeni
     })
 }
 
-fn unknown(kind: &str, place: &str) -> TokenizerError {
+pub(super) fn unknown(kind: &str, place: &str) -> TokenizerError {
+    let kind = printable(kind, NAME_CHARS);
     TokenizerError::new(
         place,
         format!("`{kind}` is no step that this host knows; leave it out, or use another"),
@@ -260,7 +269,8 @@ fn looked_for(pattern: Option<Pattern>, place: &str) -> Result<Pattern, Tokenize
         Some(Pattern::Regex(pattern)) => Err(TokenizerError::new(
             place,
             format!(
-                "the pattern `{pattern}` is of no tokenizer that this host knows, and could keep it busy for hours; use one of GPT-2, GPT-4, GPT-4o, Qwen, CLIP or SentencePiece, or a plain text"
+                "the pattern `{}` is of no tokenizer that this host knows, and could keep it busy for hours; use one of GPT-2, GPT-4, GPT-4o, Qwen, CLIP or SentencePiece, or a plain text",
+                printable(&pattern, NAME_CHARS)
             ),
         )),
         None => Err(TokenizerError::new(place, "names no `pattern`")),

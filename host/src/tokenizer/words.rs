@@ -6,32 +6,24 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::Sequence;
-use tokenizers::{
-    AddedToken, AddedVocabulary, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper,
-};
+use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
-use super::raw::{Merge, RawAdded, RawModel, Vocabulary};
-use super::{MAX_ID, MAX_TOKEN_BYTES, MAX_WORD_CHARS, TokenizerError};
+use super::normalizing::Normalizing;
+use super::raw::{Merge, RawModel, Vocabulary};
+use super::{MAX_ID, MAX_WORD_CHARS, TokenizerError};
+use crate::excerpt::{NAME_CHARS, printable};
 
 const MODEL: &str = "`model`";
-const ADDED: &str = "`added_tokens`";
 
 /// Bytes that a word takes in a table and on the heap, beside its own: twice, since
 /// models look it up both ways.
-const WORD_BYTES: u64 = 2 * (64 + 24);
+pub(super) const WORD_BYTES: u64 = 2 * (64 + 24);
 
 /// Bytes that a pair to join takes.
 const MERGE_BYTES: u64 = 48;
 
 /// Bytes that a node of `Unigram`'s search tree takes: a table of its own.
 const NODE_BYTES: u64 = 400;
-
-/// Bytes that a letter of an added word takes, in an automaton that finds all at once.
-const ADDED_BYTE_BYTES: u64 = 256;
-
-/// What is put where a text has no more tokens, unless the file says.
-const PADS: [&str; 3] = ["[PAD]", "<pad>", "<|pad|>"];
 
 /// A vocabulary that may be built.
 pub(super) enum Words {
@@ -66,7 +58,7 @@ pub(super) enum Words {
 pub(super) fn check(
     raw: RawModel,
     pre_tokenizers: &[PreTokenizerWrapper],
-    normalizers: &[NormalizerWrapper],
+    normalizers: &[Normalizing],
 ) -> Result<Words, TokenizerError> {
     let kind = raw.kind.as_deref();
     let kind =
@@ -129,7 +121,8 @@ pub(super) fn check(
             Err(refused("its `vocab` is not of its `type`"))
         }
         (kind, _) => Err(refused(format!(
-            "`{kind}` is no model that this host knows; it knows WordPiece, BPE, Unigram and WordLevel"
+            "`{}` is no model that this host knows; it knows WordPiece, BPE, Unigram and WordLevel",
+            printable(kind, NAME_CHARS)
         ))),
     }
 }
@@ -250,86 +243,19 @@ impl Words {
     }
 }
 
-/// Bytes that added words will hold.
-pub(super) fn added_bytes(added: &[RawAdded]) -> u64 {
-    let n_letters = letters(added.iter().map(|token| token.content.as_str()));
-    added.len() as u64 * 2 * WORD_BYTES + n_letters * ADDED_BYTE_BYTES
-}
-
-/// The words beside the vocabulary. The special ones are known by their ids and never
-/// found in a text: else whoever writes an item could write a `[SEP]` into it.
-pub(super) fn added(
-    raw: &[RawAdded],
-    model: &ModelWrapper,
-    normalizers: &[NormalizerWrapper],
-) -> Result<AddedVocabulary, TokenizerError> {
-    let refused = |what: String| Err(TokenizerError::new(ADDED, what));
-    let mut tokens = Vec::with_capacity(raw.len());
-    for token in raw {
-        let content = &token.content;
-        if !(1..=MAX_TOKEN_BYTES).contains(&content.len()) {
-            return refused(format!(
-                "a word has {} bytes, from 1 to {MAX_TOKEN_BYTES} are taken",
-                content.len()
-            ));
-        }
-        // Each find of such a word would look at all of the text before it.
-        if !token.special && (token.lstrip || token.rstrip || token.single_word) {
-            return refused(format!(
-                "`{content}` is not special, and asks for `single_word`, `lstrip` or `rstrip`; set them to false"
-            ));
-        }
-        tokens.push(AddedToken {
-            content: content.clone(),
-            single_word: token.single_word,
-            lstrip: token.lstrip,
-            rstrip: token.rstrip,
-            normalized: token.normalized,
-            special: token.special,
-        });
-    }
-    let mut added = AddedVocabulary::new();
-    added.set_encode_special_tokens(true);
-    let normalizer = Sequence::new(normalizers.to_vec());
-    added.add_tokens(&tokens, model, Some(&normalizer));
-    for token in raw {
-        let id = added.token_to_id(&token.content, model);
-        if token.id > MAX_ID || id != Some(token.id) {
-            return refused(format!(
-                "`{}` has id {}, where {id:?} follows from the vocabulary; write the ids without a gap",
-                token.content, token.id
-            ));
-        }
-    }
-    Ok(added)
-}
-
-/// The ids of the special words, but for that of what is not known.
-pub(super) fn special(raw: &[RawAdded], unknown: Option<u32>) -> HashSet<u32> {
-    let special = raw.iter().filter(|token| token.special);
-    let ids = special.map(|token| token.id);
-    ids.filter(|id| Some(*id) != unknown).collect()
-}
-
-/// The id that stands where a text has no more tokens, when the file does not say.
-pub(super) fn pad_id(added: &AddedVocabulary, model: &ModelWrapper) -> u32 {
-    let mut known = PADS.iter().filter_map(|pad| added.token_to_id(pad, model));
-    known.next().unwrap_or(0)
-}
-
 /// A vocabulary whose ids are each of one word, and within bounds.
 fn numbered(vocab: Vec<(String, u32)>) -> Result<Vec<(String, u32)>, TokenizerError> {
     let mut ids = HashSet::with_capacity(vocab.len());
     for (word, id) in &vocab {
+        let wrong = |what: &str| {
+            let word = printable(word, NAME_CHARS);
+            Err(refused(format!("`{word}` has id {id}, {what}")))
+        };
         if *id > MAX_ID {
-            return Err(refused(format!(
-                "`{word}` has id {id}, at most {MAX_ID} is taken"
-            )));
+            return wrong(&format!("at most {MAX_ID} is taken"));
         }
         if !ids.insert(*id) {
-            return Err(refused(format!(
-                "`{word}` has id {id}, as another word has"
-            )));
+            return wrong("as another word has");
         }
     }
     Ok(vocab)
@@ -340,7 +266,8 @@ fn known(unk: Option<String>, vocab: &[(String, u32)]) -> Result<String, Tokeniz
     match unk {
         Some(unk) if vocab.iter().any(|(word, _)| *word == unk) => Ok(unk),
         Some(unk) => Err(refused(format!(
-            "`unk_token` is `{unk}`, which its vocabulary does not hold; add it"
+            "`unk_token` is `{}`, which its vocabulary does not hold; add it",
+            printable(&unk, NAME_CHARS)
         ))),
         None => Err(refused(
             "has no `unk_token` for words that it does not know; name one",
@@ -354,7 +281,7 @@ fn knows_all(
     vocab: &[(String, u32)],
     byte_fallback: bool,
     pre_tokenizers: &[PreTokenizerWrapper],
-    normalizers: &[NormalizerWrapper],
+    normalizers: &[Normalizing],
 ) -> Result<(), TokenizerError> {
     let words: HashSet<&str> = vocab.iter().map(|(word, _)| word.as_str()).collect();
     let is_of_bytes = pre_tokenizers
@@ -362,7 +289,7 @@ fn knows_all(
         .any(|step| matches!(step, PreTokenizerWrapper::ByteLevel(_)))
         || normalizers
             .iter()
-            .any(|step| matches!(step, NormalizerWrapper::ByteLevel(_)));
+            .any(|step| matches!(step.step, NormalizerWrapper::ByteLevel(_)));
     let mut letters = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter();
     let mut knows_letters = || letters.all(|letter| words.contains(letter.to_string().as_str()));
     let knows_bytes =

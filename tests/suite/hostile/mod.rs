@@ -10,6 +10,7 @@ mod manifest;
 mod prepare;
 mod refused;
 mod slow;
+mod slow_tokenizers;
 mod tokenizers;
 
 use std::collections::BTreeSet;
@@ -110,6 +111,7 @@ fn every_misbehaving_guest_has_a_test() {
         "hostile/by_hand.rs",
         "hostile/prepare.rs",
         "hostile/refused.rs",
+        "hostile/slow_tokenizers.rs",
         "hostile/tokenizers.rs",
         "limits.rs",
         "loading.rs",
@@ -175,6 +177,7 @@ fn the_security_page_lists_the_tests_that_there_are() {
         "refused",
         "manifest",
         "slow",
+        "slow_tokenizers",
         "tokenizers",
         "prepare",
     ] {

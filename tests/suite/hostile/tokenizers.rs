@@ -1,16 +1,14 @@
-//! Files that claim to be tokenizers, and texts that are to keep one busy.
-
-use std::time::Duration;
+//! Files that claim to be tokenizers, and are refused.
 
 use serde_json::{Value, json};
 use trommel::Host;
-use trommel::engine::{Blame, Fault, Limits};
+use trommel::engine::Limits;
 use trommel::tokenizer::{MAX_TOKENS, Tokenizer};
 use trommel_tensor::Digest;
 use trommel_tests::guests::component;
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::sandbox::Sandbox;
-use trommel_tests::tokenizers::{all, byte_pairs, unigram, word_piece};
+use trommel_tests::tokenizers::{byte_pairs, unigram, word_piece};
 
 use super::IMPORTS;
 
@@ -27,7 +25,7 @@ fn refused_with(pointer: &str, value: Value) -> String {
     refused(&changed(word_piece(), pointer, value))
 }
 
-fn changed(json: &[u8], pointer: &str, value: Value) -> Vec<u8> {
+pub(super) fn changed(json: &[u8], pointer: &str, value: Value) -> Vec<u8> {
     let mut file: Value = serde_json::from_slice(json).unwrap();
     match pointer.rsplit_once('/') {
         Some((parent, key)) => file.pointer_mut(parent).unwrap()[key] = value,
@@ -38,7 +36,6 @@ fn changed(json: &[u8], pointer: &str, value: Value) -> Vec<u8> {
 
 #[test]
 fn every_mistake_in_a_tokenizer_is_named_with_what_to_do() {
-    let step = |step: Value| json!(step);
     let steps =
         |n: usize| json!({"type": "Sequence", "normalizers": vec![json!({"type": "NFC"}); n]});
     let nested = json!({"type": "Sequence", "normalizers": [steps(1)]});
@@ -48,6 +45,7 @@ fn every_mistake_in_a_tokenizer_is_named_with_what_to_do() {
     };
     let cls = json!({"SpecialToken": {"id": "[CLS]", "type_id": 0}});
     let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let charsmap = |coded: &str| json!({"type": "Precompiled", "precompiled_charsmap": coded});
     let pattern = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
     for (pointer, value, says) in [
         ("/version", json!("2.0"), "`version`: is `2.0`, 1.0 is read"),
@@ -63,7 +61,7 @@ fn every_mistake_in_a_tokenizer_is_named_with_what_to_do() {
         ),
         (
             "/normalizer",
-            step(json!({"type": "Telepathy"})),
+            json!({"type": "Telepathy"}),
             "`normalizer`: `Telepathy` is no step",
         ),
         ("/normalizer", nested, "a sequence within a sequence"),
@@ -83,24 +81,12 @@ fn every_mistake_in_a_tokenizer_is_named_with_what_to_do() {
             json!({"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}),
             "the pattern `(a+)+$`",
         ),
+        ("/normalizer", charsmap("not base64"), "is no base64"),
+        ("/normalizer", charsmap(""), "breaks off"),
+        ("/normalizer", charsmap("/////w=="), "holds no search tree"),
         (
             "/normalizer",
-            json!({"type": "Precompiled", "precompiled_charsmap": "not base64"}),
-            "is no base64",
-        ),
-        (
-            "/normalizer",
-            json!({"type": "Precompiled", "precompiled_charsmap": ""}),
-            "breaks off",
-        ),
-        (
-            "/normalizer",
-            json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="}),
-            "holds no search tree",
-        ),
-        (
-            "/normalizer",
-            json!({"type": "Precompiled", "precompiled_charsmap": "/P///wAAAAA="}),
+            charsmap("/P///wAAAAA="),
             "breaks off in its search tree",
         ),
         (
@@ -112,6 +98,16 @@ fn every_mistake_in_a_tokenizer_is_named_with_what_to_do() {
             "/pre_tokenizer",
             pattern("(?:a|b|ab)*?(?=c)"),
             "could keep it busy for hours",
+        ),
+        (
+            "/pre_tokenizer",
+            pattern(&"(a|b)".repeat(80)),
+            "(a|b)(a|b)…` is of no tokenizer that this host knows, and could keep it busy for hours; use one of GPT-2",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Telepathy".repeat(100)}),
+            "…` is no step that this host knows; leave it out",
         ),
         (
             "/pre_tokenizer",
@@ -173,6 +169,16 @@ fn every_mistake_in_a_tokenizer_is_named_with_what_to_do() {
             "/added_tokens",
             json!([{"id": 2, "content": "[CLS]", "lstrip": true}]),
             "asks for `single_word`, `lstrip`",
+        ),
+        (
+            "/added_tokens",
+            json!([{"id": 0, "content": "<0x61>", "special": true}]),
+            "`<0x61>` is special, and is a byte that a model falls back to",
+        ),
+        (
+            "/added_tokens",
+            json!([{"id": 0, "content": "\u{1}", "normalized": true}]),
+            "`\\u{1}` is nothing when it is normalized",
         ),
         (
             "/model/type",
@@ -382,34 +388,76 @@ fn a_table_that_leads_nowhere_fails_the_text_and_not_the_host() {
     );
 }
 
+/// A file that knows `?` and `b`, with these normalizers and words.
+pub(super) fn with_words(normalizer: &Value, added: &Value) -> Vec<u8> {
+    let model = json!({"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "b": 1}});
+    let file =
+        json!({"version": "1.0", "normalizer": normalizer, "added_tokens": added, "model": model});
+    serde_json::to_vec(&file).unwrap()
+}
+
 #[test]
-fn normalizers_that_make_a_text_longer_and_longer_are_stopped() {
-    let longer = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(60)});
-    let steps = json!({"type": "Sequence", "normalizers": vec![longer; 16]});
-    let json = changed(word_piece(), "/normalizer", steps);
-    let tokenizer = Tokenizer::from_json(&json, u64::MAX).unwrap();
-    let error = tokenizer
-        .encode(&"a".repeat(10_000), MAX_TOKENS, &|| false)
-        .unwrap_err();
+fn an_added_word_that_grows_or_takes_anothers_id_is_refused() {
+    let longer = |n: usize| {
+        let longer =
+            json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(64)});
+        json!({"type": "Sequence", "normalizers": vec![longer; n]})
+    };
+    let normalized = json!([{"id": 2, "content": "a", "normalized": true}]);
+    let again = json!([{"id": 1, "content": "b", "special": true}, {"id": 1, "content": "c"}]);
+    for (n_steps, added, says) in [
+        (
+            1,
+            &normalized,
+            "`a` grows beyond 4 times its length when it is normalized; set `normalized` to false",
+        ),
+        (
+            2,
+            &normalized,
+            "`a` cannot be normalized: it makes 4096 bytes",
+        ),
+        (16, &normalized, "it makes 4096 bytes"),
+        (1, &again, "`c` has id 1"),
+    ] {
+        let error = refused(&with_words(&longer(n_steps), added));
+        assert!(error.contains(says), "{error}");
+    }
+    // Where a number is left out, the next word that is added would have a later one's.
+    let gap = changed(
+        &with_words(&Value::Null, &again),
+        "/model/vocab",
+        json!({"?": 0, "b": 2}),
+    );
+    let twice = json!([{"id": 2, "content": "b", "special": true}, {"id": 2, "content": "c"}]);
+    let error = refused(&changed(&gap, "/added_tokens", twice));
     assert!(
-        error
-            .to_string()
-            .contains("more than 16 times as many as it has"),
+        error.contains("`c` has id 2, as another of them has"),
         "{error}"
     );
-    let letters = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": false});
-    let steps = json!({"type": "Sequence", "pretokenizers": vec![letters; 16]});
-    let json = changed(word_piece(), "/pre_tokenizer", steps);
-    let tokenizer = Tokenizer::from_json(&json, u64::MAX).unwrap();
-    let error = tokenizer
-        .encode(&"今".repeat(3_000), MAX_TOKENS, &|| false)
-        .unwrap_err();
+    // Of a model that knows no other word for its letter.
+    let file: Value = serde_json::from_slice(byte_pairs()).unwrap();
+    let letter = json!([{"id": file["model"]["vocab"]["a"], "content": "a", "special": true}]);
+    let error = refused(&changed(byte_pairs(), "/added_tokens", letter));
     assert!(
-        error
-            .to_string()
-            .contains("more than 16 times as many as it has"),
+        error.contains("`a` is special, and its letter has no other word"),
         "{error}"
     );
+    // What is put before a word of one letter is no growth.
+    let mark = json!({"type": "Prepend", "prepend": "▁"});
+    let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let steps = json!({"type": "Sequence", "normalizers": [mark, spaces]});
+    let space = json!([{"id": 2, "content": " ", "normalized": true}]);
+    Tokenizer::from_json(&with_words(&steps, &space), u64::MAX).expect("a tokenizer");
+}
+
+#[tokio::test]
+async fn a_guest_that_hoards_encodings_is_refused_more_and_all_are_given_back() {
+    let sandbox = Sandbox::new(component("scripted"), Limits::DEFAULT).unwrap();
+    let before = sandbox.detector.account().bytes();
+    let call = sandbox.script("encodings 100000 8").await;
+    let error = call.outcome.unwrap_err().to_string();
+    assert!(error.contains("quota-exceeded"), "{error}");
+    assert_eq!(sandbox.detector.account().bytes(), before);
 }
 
 #[test]
@@ -437,141 +485,4 @@ fn a_package_with_a_tokenizer_that_is_none_is_refused_and_others_load() {
     assert!(error.contains("tokenizer.json has sha256 "), "{error}");
     let without_it = Host::builder().bundled_detectors().build();
     without_it.expect("the others still load");
-}
-
-/// Texts of the most bytes that are read, made to be slow.
-fn slow_texts() -> Vec<String> {
-    let n_bytes = 16 << 10;
-    let units = [
-        "a",
-        " ",
-        "!",
-        "\n",
-        "今",
-        "é",
-        "\u{301}",
-        "ﷺ",
-        " \u{301}",
-        "a ",
-        "a!",
-        "  x",
-        "\r\n ",
-        "'s",
-        "[SEP]",
-        "0",
-        "😀",
-        "İ",
-        "\u{1100}\u{1161}",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ",
-    ];
-    let texts = units.iter().map(|unit| unit.repeat(n_bytes / unit.len()));
-    texts.collect()
-}
-
-#[test]
-fn no_text_keeps_an_honest_tokenizer_busy() {
-    for (name, json) in all() {
-        let tokenizer = Tokenizer::from_json(json, u64::MAX).unwrap();
-        for text in slow_texts() {
-            // The quickest of some: others use the machine.
-            let took = (0..3).map(|_| took(&tokenizer, &text)).min().unwrap();
-            let shown: String = text.chars().take(12).collect();
-            say(&format!("{name}: {took:?} for 16 KiB of {shown:?}"));
-            assert!(
-                took < Duration::from_millis(500),
-                "{name}: {took:?} for {shown:?}"
-            );
-        }
-    }
-}
-
-/// A tokenizer of words of one letter, which makes the longest text that it may of one.
-fn of_one_letter(model: &Value, pre_tokenizer: &Value) -> Tokenizer {
-    let longer = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(16)});
-    let json = json!({"version": "1.0", "normalizer": longer, "pre_tokenizer": pre_tokenizer, "model": model});
-    let tokenizer = Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), u64::MAX);
-    tokenizer.unwrap_or_else(|error| panic!("{error}"))
-}
-
-#[test]
-fn no_file_that_is_taken_makes_a_text_take_long() {
-    let word = |n: usize| "a".repeat(n);
-    // Each search tries all lengths, and the last letter spoils the word.
-    let prefix = "p".repeat(16);
-    let pieces = json!({"[UNK]": 0, "a": 1, format!("{prefix}a"): 2, "x": 3});
-    let pieces = json!({"type": "WordPiece", "unk_token": "[UNK]", "vocab": pieces,
-        "continuing_subword_prefix": prefix, "max_input_chars_per_word": 128});
-    let chunks = json!({"type": "FixedLength", "length": 128});
-    // Each search finds all lengths.
-    let scored: Vec<Value> = (1..=64).map(|n| json!([word(n), 0.0])).collect();
-    let scored = json!({"type": "Unigram", "unk_id": 0, "vocab": scored});
-    let mut pairs: serde_json::Map<String, Value> =
-        (1..=256).map(|n| (word(n), json!(n))).collect();
-    pairs.insert("[UNK]".to_owned(), json!(0));
-    let merges: Vec<Value> = (1..256).map(|n| json!([word(n), "a"])).collect();
-    let pairs = json!({"type": "BPE", "unk_token": "[UNK]", "vocab": pairs, "merges": merges});
-    let spoilt = format!("{}b", word(7)).repeat(2048);
-    for (name, model, pre_tokenizer, text) in [
-        ("word pieces", &pieces, &chunks, &spoilt),
-        ("unigram", &scored, &Value::Null, &word(16 << 10)),
-        ("pairs", &pairs, &Value::Null, &word(16 << 10)),
-    ] {
-        let tokenizer = of_one_letter(model, pre_tokenizer);
-        let took = (0..3).map(|_| took(&tokenizer, text)).min().unwrap();
-        say(&format!("{name}: {took:?}"));
-        assert!(took < Duration::from_secs(3), "{name}: {took:?}");
-    }
-}
-
-/// Time of a processor that a text takes: others use the machine, and a test that waits
-/// for them says nothing of the text.
-fn took(tokenizer: &Tokenizer, text: &str) -> Duration {
-    let before = on_processor();
-    // That it is encoded is not the question.
-    let _ = tokenizer.encode(text, MAX_TOKENS, &|| false);
-    on_processor().saturating_sub(before)
-}
-
-/// Time that this thread had a processor, as Linux counts it; elsewhere the clock's.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it is the time that is asked for"
-)]
-fn on_processor() -> Duration {
-    use std::sync::LazyLock;
-    use std::time::Instant;
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let counted = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = counted.and_then(|line| line.split(' ').next()?.parse().ok());
-    nanos.map_or_else(|| START.elapsed(), Duration::from_nanos)
-}
-
-#[tokio::test]
-async fn a_guest_that_tokenizes_in_a_loop_is_stopped_and_to_blame() {
-    let limits = Limits {
-        deadline: Duration::from_millis(300),
-        carried_bytes: 1 << 30,
-        ..Limits::DEFAULT
-    };
-    let sandbox = Sandbox::new(component("scripted"), limits).unwrap();
-    let mut fault = Fault::Host("not asked yet".to_owned());
-    // On a machine that gives its threads hardly any core the time is the host's fault.
-    for _ in 0..20 {
-        let call = sandbox.script("tokenize-forever 4000").await;
-        fault = call.outcome.unwrap_err();
-        if !matches!(fault, Fault::Starved { .. } | Fault::TimedOut { .. }) {
-            break;
-        }
-    }
-    assert_eq!(fault.blame(), Blame::Guest, "{fault}");
-    let good = sandbox.script("encode 16 be good").await;
-    good.outcome.expect("the next item is judged");
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "figures for whoever runs it with --nocapture"
-)]
-fn say(line: &str) {
-    println!("{line}");
 }

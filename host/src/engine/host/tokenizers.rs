@@ -17,7 +17,9 @@ use super::super::{Blame, Failure, Fault};
 use super::{Answer, EncodingHandle, TokenizerHandle, unknown_name};
 
 /// Bytes that a text takes while it is tokenized, for each of its own: how it was and
-/// what became of it, where each byte came from, and a token for every few of them.
+/// what became of it, where each byte came from, and a token for every few of them. A file
+/// that makes a text sixteen times as long takes more, on as many threads as there are
+/// (`docs/security.md` says how much).
 const WORKING_BYTES: usize = 256;
 
 /// Bytes that the host keeps of each token: id, type and span.
