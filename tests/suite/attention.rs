@@ -232,9 +232,86 @@ fn scores_of_a_long_text_stand_nowhere() {
         "{} bytes",
         summary.arena_bytes
     );
-    // A thread would go through the keys for too long, and nothing interrupts it.
+    // They are counted all the same: offsets of a mask are, and where they would stand.
     let error = plan_summary(&graph, &sizes(1 << 17)).unwrap_err();
     assert!(matches!(error, TensorError::NoPlan { .. }), "{error}");
+    assert!(error.to_string().contains("too large to count"), "{error}");
+}
+
+/// Scores `[batch, 3, 5]`, whose softmax sees them in another shape.
+fn reshaped(before: &[i64]) -> Vec<u8> {
+    let mut writer = Writer::new(OPSET, 1);
+    let shape = |n: i64| [Dim::Name("batch"), Dim::Size(n), Dim::Size(4)];
+    let q = writer.input("q", &shape(3));
+    let k = writer.input("k", &shape(5));
+    let v = writer.input("v", &shape(5));
+    let order = Attribute::Integers("perm", &[0, 2, 1]);
+    let turned = writer.node("Transpose", &[&k], &[order]);
+    let scores = writer.node("MatMul", &[&q, &turned], &[]);
+    let (before, after) = (writer.integers(before), writer.integers(&[0, 3, 5]));
+    let scores = writer.node("Reshape", &[&scores, &before], &[]);
+    let last = Attribute::Integer("axis", -1);
+    let weights = writer.node("Softmax", &[&scores], &[last]);
+    let weights = writer.node("Reshape", &[&weights, &after], &[]);
+    let y = writer.node("MatMul", &[&weights, &v], &[]);
+    writer.file(&[&y])
+}
+
+/// Whether a graph attends in one step; its answers are the CPU's on every device.
+async fn attends(file: &[u8], shapes: &[(&str, [usize; 3])]) -> bool {
+    let graph = graph(file);
+    let mut random = Random::new(7);
+    let inputs = shapes.iter().map(|(name, shape)| {
+        let n: usize = shape.iter().product();
+        let values: Vec<f32> = (0..n).map(|_| random.unit_variance()).collect();
+        ((*name).to_owned(), Array::floats(shape, &values))
+    });
+    let inputs: Vec<(String, Array)> = inputs.collect();
+    let mut right = None;
+    for (name, device) in devices() {
+        let session = device.session(&graph).unwrap();
+        let answer = evaluate(device.as_ref(), session.as_ref(), &inputs).await;
+        let answer = answer.unwrap().remove(0);
+        let right = right.get_or_insert_with(|| answer.clone());
+        agree(right, &answer).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let plan = plan_text(&graph, &[]).unwrap();
+    plan.contains("= attend ")
+}
+
+#[tokio::test]
+async fn a_softmax_over_more_or_less_than_the_keys_is_no_attention() {
+    let shapes = [("q", [2, 3, 4]), ("k", [2, 5, 4]), ("v", [2, 5, 4])];
+    // Over queries and keys at once, over one score each, over some of the keys.
+    for before in [&[0, 15][..], &[0, 3, 5, 1], &[0, 5, 3]] {
+        assert!(!attends(&reshaped(before), &shapes).await, "{before:?}");
+    }
+    for before in [&[0, 1, 3, 5][..], &[0, 3, 1, 5]] {
+        assert!(attends(&reshaped(before), &shapes).await, "{before:?}");
+    }
+}
+
+/// A thread would go through the keys for too long, and nothing interrupts it.
+#[tokio::test]
+async fn attention_that_no_step_can_do_is_done_in_several() {
+    let (n_keys, depth) = (4096, 512);
+    let mut writer = Writer::new(OPSET, 1);
+    let shape = |n: i64, of: i64| [Dim::Name("batch"), Dim::Size(n), Dim::Size(of)];
+    let q = writer.input("q", &shape(2, depth as i64));
+    let k = writer.input("k", &shape(n_keys as i64, depth as i64));
+    let v = writer.input("v", &shape(n_keys as i64, 4));
+    let order = Attribute::Integers("perm", &[0, 2, 1]);
+    let turned = writer.node("Transpose", &[&k], &[order]);
+    let scores = writer.node("MatMul", &[&q, &turned], &[]);
+    let last = Attribute::Integer("axis", -1);
+    let weights = writer.node("Softmax", &[&scores], &[last]);
+    let y = writer.node("MatMul", &[&weights, &v], &[]);
+    let shapes = [
+        ("q", [1, 2, depth]),
+        ("k", [1, n_keys, depth]),
+        ("v", [1, n_keys, 4]),
+    ];
+    assert!(!attends(&writer.file(&[&y]), &shapes).await);
 }
 
 /// Scores that somebody reads have to stand somewhere.

@@ -15,10 +15,10 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::nn::{Softmax, SoftmaxKind};
 
+use super::Lowering;
 use super::fold::is_read_once;
-use super::{Lowering, uncovered};
-use crate::plan::view::row_major;
-use crate::plan::{Attend, AttendAxis, Body, Element, Map, Source, Uncovered, View};
+use crate::plan::view::{count, row_major};
+use crate::plan::{Attend, AttendAxis, Body, Element, Map, Source, Uncovered, View, validate};
 
 /// Nodes between a product and its softmax at most, and nodes looked at to find them.
 const MAX_BETWEEN: usize = 24;
@@ -61,10 +61,10 @@ fn found(model: &TypedModel, node: &TypedNode) -> Option<(usize, Attention, Vec<
         && softmax.axes.len() == 1
         && softmax.quant_output_dt.is_none()
         && node.outputs[0].fact.datum_type == DatumType::F32;
-    let rank = node.outputs[0].fact.rank();
     if !is_plain {
         return None;
     }
+    let rank = node.outputs[0].fact.rank();
     let mut looked_at = 0;
     let mut path = before(model, node.inputs[0], &mut looked_at)?;
     let product = path.pop()?;
@@ -111,13 +111,16 @@ fn found(model: &TypedModel, node: &TypedNode) -> Option<(usize, Attention, Vec<
     };
     let axes = Axes::of(first, last, weights)?;
     let reshaped = within.iter().any(|&at| is_merely_shaped(model.node(at)));
-    let along = if reshaped {
-        // Then dimensions have other numbers, but for the last.
-        (softmax.axes[0] + 1 == rank && axes.key + 1 == made.rank()).then_some(axes.key)
+    let is_over_keys = if reshaped {
+        // Then dimensions have other numbers, and only a last one that is as long as the keys
+        // is known to be them: elements stay in their order.
+        softmax.axes[0] + 1 == rank
+            && axes.key + 1 == made.rank()
+            && node.outputs[0].fact.shape[rank - 1] == made[axes.key]
     } else {
-        Some(softmax.axes[0])
+        softmax.axes[0] == axes.key
     };
-    (along == Some(axes.key)).then_some((end, attention, within))
+    is_over_keys.then_some((end, attention, within))
 }
 
 /// Nodes from `outlet` back to the product of two that it is made of, which is the last.
@@ -245,8 +248,9 @@ impl Axes {
     }
 }
 
-/// The step of the attention that `node` ends; none where it ends none, or where it has
-/// more masks than a step may read.
+/// The step of the attention that `node` ends; none where it ends none, or one that a step
+/// cannot do: more masks than a step may read, scores in another order, keys that a thread
+/// would go through for too long. Then what it is made of stays as it is.
 pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<View>, Uncovered> {
     let Some(attention) = to.attentions.by_end.get(&node.id).cloned() else {
         return Ok(None);
@@ -263,7 +267,7 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
     }
     let scores_shape = to.shape(first, OutletId::new(first.id, 0))?;
     let shape = to.shape(node, OutletId::new(node.id, 0))?;
-    let Some(scores) = scores(to, &attention)? else {
+    let Some(scores) = scores(to, &attention) else {
         return Ok(None);
     };
     let walk = Walk {
@@ -303,40 +307,33 @@ pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<Vi
     }
     let n_keys: usize = body.keys.iter().map(|axis| axis.size).product();
     let body = Body::Attend(body);
-    if n_keys == 0 || body.inputs().len() > to.bounds.inputs {
-        return Ok(None);
+    let is_taken = n_keys > 0
+        && body.inputs().len() <= to.bounds.inputs
+        && validate::fits(&to.plan, &body, count(&shape));
+    match is_taken {
+        true => to.step(node, body, &shape).map(Some),
+        false => Ok(None),
     }
-    to.step(node, body, &shape).map(Some)
 }
 
 /// The program from a product to a score; `Some(None)` where there is nothing to do, `None`
 /// where it is not told by the steps that were made of it.
-fn scores(to: &Lowering<'_>, attention: &Attention) -> Result<Option<Option<Map>>, Uncovered> {
-    let view = |node: usize| to.views.get(&OutletId::new(node, 0));
+fn scores(to: &Lowering<'_>, attention: &Attention) -> Option<Option<Map>> {
+    let value = |node: usize| Some(to.views.get(&OutletId::new(node, 0))?.value);
     let mut program: Option<Map> = None;
-    let Some(mut before) = view(attention.product).map(|view| view.value) else {
-        return Ok(None);
-    };
+    let mut before = value(attention.product)?;
     for &node in &attention.between {
         if is_merely_shaped(to.model.node(node)) {
             continue;
         }
-        let Some(made) = view(node).map(|view| view.value) else {
-            return Ok(None);
-        };
+        let made = value(node)?;
         // Steps stand in the order of what they make.
         let steps = &to.plan.steps;
         let step = steps.get(steps.partition_point(|step| step.output < made));
-        let step = step.filter(|step| step.output == made);
-        let Some(Body::Map(map)) = step.map(|step| &step.body) else {
-            return Err(uncovered(to.model.node(node), "its scores have no program"));
+        let Body::Map(map) = &step.filter(|step| step.output == made)?.body else {
+            return None;
         };
-        let Some(at) = map.sources.iter().position(|it| it.is_all_of(before)) else {
-            return Err(uncovered(
-                to.model.node(node),
-                "its scores are not in order",
-            ));
-        };
+        let at = map.sources.iter().position(|it| it.is_all_of(before))?;
         program = Some(match &program {
             Some(first) => map.after(first, at),
             None => {
@@ -347,7 +344,7 @@ fn scores(to: &Lowering<'_>, attention: &Attention) -> Result<Option<Option<Map>
         });
         before = made;
     }
-    Ok(Some(program))
+    Some(program)
 }
 
 /// Sizes and strides of a value by the letters of its dimensions.

@@ -19,7 +19,7 @@ mod tests;
 mod transformer;
 
 use super::view::count;
-use super::{Bounds, MAX_ELEMENTS, Place, Plan, PlanPort, Step, Uncovered, ValueId, View};
+use super::{Body, Bounds, MAX_ELEMENTS, Place, Plan, PlanPort, Step, Uncovered, ValueId, View};
 
 /// Elements that one thread goes through in turn at most: a launch cannot be interrupted,
 /// and nobody else's work goes on meanwhile.
@@ -43,6 +43,12 @@ pub(super) fn validate(plan: &Plan, bounds: &Bounds) -> Result<(), Uncovered> {
         self::step(plan, step, bounds).map_err(|why| at(&step.name, "a step of its plan", why))?;
     }
     memory::check(plan, bounds).map_err(|(node, why)| at(&node, "the memory of its plan", why))
+}
+
+/// Whether a step with this body would hold in `plan`, whose values are known but have no
+/// place yet, and fill `n` elements: for what can be lowered in another way.
+pub(super) fn fits(plan: &Plan, body: &Body, n: usize) -> bool {
+    bodies::check(plan, body, n).is_ok()
 }
 
 fn values(plan: &Plan, bounds: &Bounds) -> Checked {
