@@ -200,6 +200,59 @@ async fn a_large_output_feeds_the_next_run_and_can_be_read() {
     assert!(floats(&read) == right);
 }
 
+/// The four first of each row, and their places.
+fn first_four(largest: bool) -> Vec<u8> {
+    let mut writer = Writer::new(17, 1);
+    let x = writer.input("x", &[Dim::Name("batch"), Dim::Size(4)]);
+    let k = writer.integers(&[4]);
+    let largest = [Attribute::Integer("largest", i64::from(largest))];
+    let made = writer.nodes("TopK", &[&x, &k], &largest, 2);
+    writer.file(&[&made[0], &made[1]])
+}
+
+/// What rows of four are made of: what is no number has a sign, too, as zero has.
+const EXTREMES: [f32; 7] = [1.0, 2.0, f32::NAN, -f32::NAN, f32::NEG_INFINITY, 0.0, -0.0];
+
+#[tokio::test]
+async fn the_first_of_what_is_no_number_are_all_there_once() {
+    let n_rows = EXTREMES.len().pow(4);
+    let digit = |row: usize, at: u32| row / EXTREMES.len().pow(at) % EXTREMES.len();
+    let rows = (0..n_rows).flat_map(|row| (0..4).map(move |at| EXTREMES[digit(row, at)]));
+    let values: Vec<f32> = rows.collect();
+    let x = [("x".to_owned(), Array::floats(&[n_rows, 4], &values))];
+    for (checked, largest) in [(false, true), (false, false), (true, true)] {
+        let Some(device) = gpu(checked) else { return };
+        let session = session(&device, &first_four(largest));
+        assert_eq!(device.uncovered(session.graph()), None);
+        let outputs = evaluate(device.as_ref(), session.as_ref(), &x).await;
+        let outputs = outputs.unwrap();
+        let (places, _) = outputs[1].bytes.as_chunks::<8>();
+        let places: Vec<i64> = places
+            .iter()
+            .map(|place| i64::from_le_bytes(*place))
+            .collect();
+        let found = outputs[0].to_floats();
+        for (row, places) in places.chunks_exact(4).enumerate() {
+            let given = &values[4 * row..][..4];
+            let mut each = places.to_vec();
+            each.sort_unstable();
+            assert_eq!(each, [0, 1, 2, 3], "{given:?}");
+            for (place, found) in places.iter().zip(&found[4 * row..]) {
+                let right = given[usize::try_from(*place).unwrap()];
+                let is_it = found.to_bits() == right.to_bits() || found.is_nan() && right.is_nan();
+                assert!(is_it, "{found} of {given:?} stands at {place}");
+            }
+            if given.iter().all(|it| !it.is_nan()) {
+                let in_order = found[4 * row..][..4].windows(2).all(|pair| match largest {
+                    true => pair[0] >= pair[1],
+                    false => pair[0] <= pair[1],
+                });
+                assert!(in_order, "{given:?}");
+            }
+        }
+    }
+}
+
 /// `y = x·x·…`, each factor a square matrix: some work for few bytes.
 fn multiplied(n_factors: usize) -> Vec<u8> {
     let mut model = Builder::default().input("x", &[Dim::Name("size"), Dim::Name("size")]);

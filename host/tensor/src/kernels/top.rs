@@ -5,6 +5,15 @@ use super::text::{Text, computed};
 use crate::plan::view::count;
 use crate::plan::{Element, Top};
 
+/// Floats in an order that has a place for each, by their bits: both zeros alike, and what is
+/// no number beyond both infinities. Comparing such a one says no, whatever with: then no
+/// place would come first, or one twice.
+const FLOAT_ORDER: &str = "fn float_order(it: f32) -> i32 {
+    let bits = bitcast<i32>(it);
+    let magnitude = bits & 0x7fffffff;
+    return select(magnitude, -magnitude, bits < 0);
+}";
+
 pub(super) fn program(mut text: Text<'_>, it: &Top) -> Program {
     let (along, kept) = it.input.shape.split_last().expect("it has an axis");
     let (stride, outer) = it.input.strides.split_last().expect("as many strides");
@@ -18,15 +27,25 @@ pub(super) fn program(mut text: Text<'_>, it: &Top) -> Program {
     text.size("N_TOP", it.n as u64);
     let element = computed(it.input.element);
     text.line(format_args!("alias Number = {element};"));
-    let beyond = match (it.input.element, it.largest) {
-        (Element::I64, true) => "wide_less(b, a)",
-        (Element::I64, false) => "wide_less(a, b)",
-        (_, true) => "a > b",
-        (_, false) => "a < b",
+    let less = match it.input.element {
+        Element::I64 => {
+            text.wide();
+            "wide_less(a, b)"
+        }
+        Element::F32 => {
+            text.line(FLOAT_ORDER);
+            "float_order(a) < float_order(b)"
+        }
+        Element::I32 | Element::Bool => "a < b",
     };
-    if it.input.element == Element::I64 {
-        text.wide();
-    }
+    text.line(format_args!(
+        "fn less(a: Number, b: Number) -> bool {{ return {less}; }}"
+    ));
+    let beyond = if it.largest {
+        "less(b, a)"
+    } else {
+        "less(a, b)"
+    };
     text.line(format_args!(
         "fn beyond(a: Number, b: Number) -> bool {{ return {beyond}; }}"
     ));
