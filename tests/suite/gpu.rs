@@ -3,6 +3,7 @@
 //! software.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tract_onnx::pb::tensor_proto::DataType;
@@ -198,6 +199,38 @@ async fn a_large_output_feeds_the_next_run_and_can_be_read() {
     let read = outputs.unwrap().remove(0).read().await.unwrap();
     let right: Vec<f32> = values.iter().map(|x| 4.0 * x).collect();
     assert!(floats(&read) == right);
+}
+
+/// Reads at once.
+const N_READERS: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_outputs_back_holds_up_no_run() {
+    let Some(device) = gpu(false) else { return };
+    let session = session(&device, &doubled());
+    let (large, _) = doubled_rows(&device, session.as_ref(), MANY_ROWS).await;
+    let n_read = Arc::new(AtomicUsize::new(0));
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..N_READERS {
+        let (large, n_read) = (large.clone(), n_read.clone());
+        readers.spawn(async move {
+            loop {
+                large.read().await.unwrap();
+                n_read.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    while n_read.load(Ordering::Relaxed) < N_READERS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let runs = async {
+        for _ in 0..10 {
+            let found = answer(&device, session.as_ref(), &[1, 3], &[1.0, 2.0, 3.0]).await;
+            assert_eq!(found.unwrap(), [2.0, 4.0, 6.0]);
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), runs).await;
+    ended.expect("runs go on beside the reads");
 }
 
 /// The four first of each row, and their places.

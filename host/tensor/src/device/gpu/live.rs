@@ -43,7 +43,8 @@ pub(super) enum Ending {
     NotBegun,
 }
 
-/// How many submissions the GPU has, whichever adapter is open.
+/// How many submissions of the scheduler's the GPU has, whichever adapter is open. What is
+/// read back is none of them: it must not hold up who computes.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     n_up: Mutex<usize>,
@@ -87,8 +88,8 @@ impl Drop for Flight {
     }
 }
 
-/// Called once a submission has ended. While it keeps its flight, it counts as up.
-pub(super) type Done = Box<dyn FnOnce(Ending, Flight) + Send>;
+/// Called once a submission has ended.
+pub(super) type Done = Box<dyn FnOnce(Ending) + Send>;
 
 /// See the module.
 #[derive(Debug)]
@@ -113,7 +114,6 @@ pub(super) struct Live {
 struct Submitted {
     index: wgpu::SubmissionIndex,
     done: Done,
-    flight: Flight,
 }
 
 impl Live {
@@ -252,6 +252,11 @@ impl Live {
         u64::from(self.limits.min_uniform_buffer_offset_alignment).max(16)
     }
 
+    /// Counts one more submission as up, until that is dropped.
+    pub(super) fn flight(&self) -> Flight {
+        self.flights.begin()
+    }
+
     /// Submits, and calls `done` once that is over. Waits while two are in flight.
     pub(super) fn submit(&self, commands: wgpu::CommandBuffer, done: Done) {
         let sender = self
@@ -259,18 +264,13 @@ impl Live {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let flight = self.flights.begin();
         let Some(sender) = sender else {
-            return done(Ending::NotBegun, flight);
+            return done(Ending::NotBegun);
         };
         let index = self.queue.submit([commands]);
-        let submitted = Submitted {
-            index,
-            done,
-            flight,
-        };
+        let submitted = Submitted { index, done };
         if let Err(mpsc::SendError(submitted)) = sender.send(submitted) {
-            (submitted.done)(Ending::NotBegun, submitted.flight);
+            (submitted.done)(Ending::NotBegun);
         }
     }
 }
@@ -287,7 +287,7 @@ impl Waiter {
     fn work(&self, waiting: &mpsc::Receiver<Submitted>) {
         while let Ok(submitted) = waiting.recv() {
             let ending = self.wait(submitted.index);
-            (submitted.done)(ending, submitted.flight);
+            (submitted.done)(ending);
         }
     }
 

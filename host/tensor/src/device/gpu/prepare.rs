@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::oneshot;
 
-use super::live::{Ending, Flight, Live};
+use super::live::{Ending, Live};
 use super::pipelines::Pipeline;
 use super::prepared::{MAX_GROUPS, MAX_LAUNCHES};
 use super::storage::GpuStorage;
@@ -130,8 +130,10 @@ fn submit(
     charge: Charge,
     answer: Answer,
 ) {
-    let owner = live.clone();
-    let done = move |ending: Ending, _flight: Flight| {
+    let (owner, flight) = (live.clone(), live.flight());
+    let done = move |ending: Ending| {
+        // The GPU is free for the next while this is answered.
+        drop(flight);
         if ending != Ending::Done {
             return tell(answer, charge, Err(lost()));
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
-use super::live::{Ending, Flight, Live};
+use super::live::{Ending, Live};
 use super::outputs::{Staged, stage};
 use super::plans::{Plans, Sizes};
 use super::prepared::Prepared;
@@ -327,6 +327,7 @@ fn write_input(
             let n_bytes = share(bytes.len(), n_rows, tensor);
             if pending.is_empty() {
                 pending_at = at;
+                pending.reserve_exact((n_all - at) as usize);
             }
             pending.extend_from_slice(&bytes[..n_bytes]);
             at += n_bytes as u64;
@@ -381,8 +382,8 @@ impl Begun {
         let commands = commands.finish();
         commands.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..n_bytes as u64, |_| {});
         let tells_faults = prepared.faults.is_some();
-        let owner = live.clone();
-        let done = move |ending: Ending, flight: Flight| {
+        let (owner, flight) = (live.clone(), live.flight());
+        let done = move |ending: Ending| {
             core.plans.ended(&core.graph, ending);
             let end = now();
             lane.ended(callers.len(), end.saturating_duration_since(start), end);

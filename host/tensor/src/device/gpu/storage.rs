@@ -61,7 +61,7 @@ impl Storage for GpuStorage {
                 commands.map_buffer_on_submit(&mapped, wgpu::MapMode::Read, 0..size as u64, |_| {});
                 live.submit(
                     commands,
-                    Box::new(move |ending, _flight| {
+                    Box::new(move |ending| {
                         let is_done = ending == Ending::Done;
                         let bytes = is_done.then(|| read_mapped(&staging, size)).flatten();
                         staging.unmap();
