@@ -53,8 +53,9 @@ struct Share {
 }
 
 /// Adds the copies out of the arena to `commands`, caller by caller. A caller whose account
-/// may not hold its outputs is answered so. `None` when the GPU has no memory for them, and
-/// then nobody is gone from `callers` but who was answered.
+/// may not hold its outputs is answered so. `None` when the GPU has no memory for them, or
+/// when nobody is left; then, and after an error, nobody is gone from `callers` but who was
+/// answered.
 pub(super) fn stage(
     live: &Live,
     prepared: &Prepared,
@@ -64,26 +65,23 @@ pub(super) fn stage(
 ) -> Result<Option<Staged>, TensorError> {
     // The first word is the faults'; the rest keeps what follows aligned.
     let mut n_bytes = 16;
-    let mut staged = Vec::with_capacity(callers.len());
     let mut first = 0;
-    for caller in std::mem::take(callers) {
-        let share = Share {
-            first,
-            n_rows: caller.n_rows,
-            of: n_rows.unwrap_or(caller.n_rows),
-        };
-        first += caller.n_rows;
-        match outputs(live, prepared, &caller, &share, &mut n_bytes) {
-            Ok(Some(outputs)) => staged.push((caller, outputs)),
-            Ok(None) => {
-                callers.extend(staged.into_iter().map(|(caller, _)| caller));
-                callers.push(caller);
-                return Ok(None);
-            }
-            Err(error @ TensorError::QuotaExceeded { .. }) => caller.give(Err(error)),
-            Err(error) => return Err(error),
-        }
-    }
+    let staged = for_each(
+        callers,
+        |caller| {
+            let share = Share {
+                first,
+                n_rows: caller.n_rows,
+                of: n_rows.unwrap_or(caller.n_rows),
+            };
+            first += caller.n_rows;
+            outputs(live, prepared, caller, &share, &mut n_bytes)
+        },
+        |caller, error| caller.give(Err(error)),
+    )?;
+    let Some(staged) = staged.filter(|staged| !staged.is_empty()) else {
+        return Ok(None);
+    };
     let Some(buffer) = live.memory.staging(n_bytes as u64) else {
         callers.extend(staged.into_iter().map(|(caller, _)| caller));
         return Ok(None);
@@ -105,6 +103,37 @@ pub(super) fn stage(
         n_bytes,
         callers: staged,
     }))
+}
+
+/// Every caller with what `one` makes for it; whose account may not hold that is handed to
+/// `refuse`. Where there is nothing for one, or an error, all who were not refused stand in
+/// `callers` again.
+fn for_each<C, T>(
+    callers: &mut Vec<C>,
+    mut one: impl FnMut(&C) -> Result<Option<T>, TensorError>,
+    mut refuse: impl FnMut(C, TensorError),
+) -> Result<Option<Vec<(C, T)>>, TensorError> {
+    let mut done: Vec<(C, T)> = Vec::with_capacity(callers.len());
+    let mut left = std::mem::take(callers).into_iter();
+    while let Some(caller) = left.next() {
+        let ended = match one(&caller) {
+            Ok(Some(made)) => {
+                done.push((caller, made));
+                continue;
+            }
+            Err(error @ TensorError::QuotaExceeded { .. }) => {
+                refuse(caller, error);
+                continue;
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        callers.extend(done.into_iter().map(|(caller, _)| caller));
+        callers.push(caller);
+        callers.extend(left);
+        return ended;
+    }
+    Ok(Some(done))
 }
 
 fn outputs(
@@ -216,5 +245,39 @@ impl Output {
         };
         let (dtype, shape) = (self.dtype, &self.shape);
         Ok(Tensor::from_storage(dtype, shape, storage, self.charge))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Callers 0 to 4, of whom 1 may not hold its outputs, and 3 meets `third`.
+    fn ended(
+        third: &Result<Option<()>, TensorError>,
+    ) -> (Result<Option<usize>, TensorError>, Vec<u32>) {
+        let mut callers = vec![0, 1, 2, 3, 4];
+        let mut refused = Vec::new();
+        let one = |caller: &u32| match caller {
+            1 => Err(TensorError::QuotaExceeded {
+                account: "poor".to_owned(),
+                wanted: 2,
+                limit: 1,
+                unit: "tensor bytes",
+            }),
+            3 => third.clone(),
+            _ => Ok(Some(())),
+        };
+        let made = for_each(&mut callers, one, |caller, _| refused.push(caller));
+        assert_eq!(refused, [1]);
+        (made.map(|made| made.map(|made| made.len())), callers)
+    }
+
+    #[test]
+    fn whoever_was_not_answered_is_there_when_memory_is_short() {
+        assert_eq!(ended(&Ok(Some(()))), (Ok(Some(4)), vec![]));
+        assert_eq!(ended(&Ok(None)), (Ok(None), vec![0, 2, 3, 4]));
+        let error = internal("it has no place");
+        assert_eq!(ended(&Err(error.clone())), (Err(error), vec![0, 2, 3, 4]));
     }
 }
