@@ -17,7 +17,6 @@ pub(super) fn program(mut text: Text<'_>, it: &Convolve) -> Program {
     let outputs = count(spatial.iter().map(|axis| axis.output));
     let window = count(spatial.iter().map(|axis| axis.kernel));
     let inner = channels.saturating_mul(window);
-    text.size("IMAGES", images as u64);
     text.size("GROUPS", groups as u64);
     text.size("CHANNELS", channels as u64);
     text.size("PER_GROUP", per_group as u64);
@@ -28,12 +27,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Convolve) -> Program {
     text.offsets("x_image", &[images], &it.input.strides[..1], 0);
     text.offsets("x_group", &[groups], &it.input.strides[1..2], 0);
     text.offsets("x_channel", &[channels], &it.input.strides[2..3], 0);
-    for (name, axis) in ["X_0", "X_1", "X_2"]
-        .iter()
-        .zip(padded(&it.input.strides[3..]))
-    {
-        text.stride(name, axis);
-    }
+    spaced(&mut text, "X", &it.input.strides[3..]);
     text.element("w_element", &it.kernel);
     // `[group, channel out, channel in and window]`, the last in the order of the sum.
     text.offsets(
@@ -85,11 +79,17 @@ pub(super) fn three(spatial: &[Spatial]) -> [Spatial; 3] {
     all
 }
 
-/// Strides of three spatial dimensions.
-pub(super) fn padded(strides: &[i64]) -> [i64; 3] {
-    let mut all = [0; 3];
-    all[3 - strides.len()..].copy_from_slice(strides);
-    all
+/// Declares strides of three spatial dimensions, `NAME_0` to `NAME_2`.
+pub(super) fn spaced(text: &mut Text<'_>, name: &str, strides: &[i64]) {
+    let missing = 3 - strides.len();
+    for at in 0..3 {
+        let stride = if at < missing {
+            0
+        } else {
+            strides[at - missing]
+        };
+        text.stride(&format!("{name}_{at}"), stride);
+    }
 }
 
 /// Declares the windows' sizes, dimension by dimension.

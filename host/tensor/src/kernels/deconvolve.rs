@@ -1,7 +1,7 @@
 //! Transposed convolutions, an output element per thread.
 
 use super::Program;
-use super::convolve::{padded, three, windows};
+use super::convolve::{spaced, three, windows};
 use super::text::Text;
 use crate::plan::Deconvolve;
 use crate::plan::view::count;
@@ -13,7 +13,6 @@ pub(super) fn program(mut text: Text<'_>, it: &Deconvolve) -> Program {
     windows(&mut text, &spatial);
     let outputs = count(spatial.iter().map(|axis| axis.output));
     let window = count(spatial.iter().map(|axis| axis.kernel));
-    text.size("IMAGES", images as u64);
     text.size("CHANNELS", channels as u64);
     text.size("PER_GROUP", per_group as u64);
     text.size("PLACES", outputs as u64);
@@ -25,12 +24,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Deconvolve) -> Program {
         it.input.offset,
     );
     text.stride("X_CHANNEL", it.input.strides[2]);
-    for (name, stride) in ["X_0", "X_1", "X_2"]
-        .iter()
-        .zip(padded(&it.input.strides[3..]))
-    {
-        text.stride(name, stride);
-    }
+    spaced(&mut text, "X", &it.input.strides[3..]);
     text.element("w_element", &it.kernel);
     text.offsets(
         "w_outer",
@@ -39,12 +33,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Deconvolve) -> Program {
         it.kernel.offset,
     );
     text.stride("W_CHANNEL", it.kernel.strides[2]);
-    for (name, stride) in ["W_0", "W_1", "W_2"]
-        .iter()
-        .zip(padded(&it.kernel.strides[3..]))
-    {
-        text.stride(name, stride);
-    }
+    spaced(&mut text, "W", &it.kernel.strides[3..]);
     text.reader("bias", &it.bias);
     let sizes: Vec<usize> = it.spatial.iter().map(|axis| axis.output).collect();
     let all: Vec<usize> = [images, groups, per_group]

@@ -1,7 +1,7 @@
 //! Windows that become one element.
 
 use super::Program;
-use super::convolve::{padded, three, windows};
+use super::convolve::{spaced, three, windows};
 use super::text::Text;
 use crate::plan::view::count;
 use crate::plan::{Pool, PoolKind};
@@ -12,12 +12,7 @@ pub(super) fn program(mut text: Text<'_>, it: &Pool) -> Program {
     text.element("x", &it.input);
     let images = [it.input.shape[0], it.input.shape[1]];
     text.offsets("x_outer", &images, &it.input.strides[..2], it.input.offset);
-    for (name, stride) in ["X_0", "X_1", "X_2"]
-        .iter()
-        .zip(padded(&it.input.strides[2..]))
-    {
-        text.stride(name, stride);
-    }
+    spaced(&mut text, "X", &it.input.strides[2..]);
     text.line(match it.kind {
         PoolKind::Max => {
             "fn join(a: f32, b: f32, n: u32) -> f32 { return select(max(a, b), b, n == 0u); }\n\

@@ -22,8 +22,8 @@ use std::sync::Arc;
 pub(crate) use map::{Function1, Function2, Map, Node, Source};
 pub(crate) use steps::{
     Attend, AttendAxis, Axis, Body, Concat, Contract, Convolve, Deconvolve, Extreme, Gather,
-    Looked, Pad, PadMode, Pick, Pool, PoolKind, Reduce, Reducer, Resize, ResizeAxis, Row, RowKind,
-    Scan, Scatter, Spatial, Step, Top, Update,
+    Looked, MAX_TOP, Pad, PadMode, Pick, Pool, PoolKind, Reduce, Reducer, Resize, ResizeAxis, Row,
+    RowKind, Scan, Scatter, Spatial, Step, Top, Update,
 };
 pub(crate) use view::View;
 

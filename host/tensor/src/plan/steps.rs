@@ -290,6 +290,9 @@ pub(crate) struct Scan {
     pub(crate) out: Vec<i64>,
 }
 
+/// Elements that are looked for in one row at most: each is one more look through it.
+pub(crate) const MAX_TOP: usize = 1024;
+
 /// Places of the `n` most extreme elements along the last dimension of `input`, as I64, the
 /// most extreme first and of equal ones the first.
 #[derive(Debug, Clone)]

@@ -7,10 +7,9 @@ use tract_onnx::tract_core::ops::array::{
 
 use super::{Lowering, uncovered};
 use crate::plan::view::row_major;
-use crate::plan::{Body, Element, Looked, Pick, Scan, Scatter, Top, Uncovered, Update, View};
-
-/// Elements that are looked for in one row at most: each is one more look through it.
-const MAX_TOP: usize = 1024;
+use crate::plan::{
+    Body, Element, Looked, MAX_TOP, Pick, Scan, Scatter, Top, Uncovered, Update, View,
+};
 
 pub(super) fn lower(to: &mut Lowering<'_>, node: &TypedNode) -> Result<Option<View>, Uncovered> {
     if let Some(gather) = node.op_as::<GatherElements>() {

@@ -95,6 +95,29 @@ fn contract(plan: &Plan, it: &Contract, n: usize) -> Checked {
 }
 
 fn convolve(it: &Convolve, n: usize) -> Checked {
+    let all = Channels {
+        input: &it.input,
+        kernel: &it.kernel,
+        bias: it.bias.as_ref(),
+        spatial: &it.spatial,
+        out: &it.out,
+    };
+    channels(&all, n)?;
+    windows(&it.spatial, &it.input.shape[3..])
+}
+
+/// What a convolution goes over, be it transposed or not.
+pub(super) struct Channels<'a> {
+    pub(super) input: &'a View,
+    pub(super) kernel: &'a View,
+    pub(super) bias: Option<&'a View>,
+    pub(super) spatial: &'a [Spatial],
+    pub(super) out: &'a [i64],
+}
+
+/// Whether input, kernel, bias and output are of the same channels and windows. Where a
+/// window lies in the input is each kernel's own.
+pub(super) fn channels(it: &Channels<'_>, n: usize) -> Checked {
     let rank = it.spatial.len();
     let ranks = [it.input.shape.len(), it.kernel.shape.len(), it.out.len()];
     held(
@@ -106,13 +129,12 @@ fn convolve(it: &Convolve, n: usize) -> Checked {
         input[1] == kernel[0] && input[2] == kernel[2],
         "its kernel is made for other channels",
     )?;
-    windows(&it.spatial, &input[3..])?;
     let sizes = it.spatial.iter().map(|axis| axis.kernel);
     held(
         sizes.eq(kernel[3..].iter().copied()),
         "its kernel is not its window",
     )?;
-    let bias = it.bias.as_ref().map(View::n_elements);
+    let bias = it.bias.map(View::n_elements);
     held(
         bias.is_none_or(|bias| bias == count(&kernel[..2])),
         "its bias is made for other channels",

@@ -2,12 +2,9 @@
 //! whatever the indices say.
 
 use super::super::view::{count, row_major};
-use super::super::{Element, Pick, Plan, Scan, Scatter, Top, Update, View};
+use super::super::{Element, MAX_TOP, Pick, Plan, Scan, Scatter, Top, Update, View};
 use super::bodies::{THREADS, dimensions, held, in_turn};
 use super::{Checked, MAX_NUMBER, fill, within};
-
-/// Of one row at most, since each is looked for in turn.
-const MAX_TOP: usize = 1024;
 
 fn indices(view: &View) -> Checked {
     let counts = matches!(view.element, Element::I32 | Element::I64);
@@ -125,6 +122,7 @@ pub(super) fn top(it: &Top, n: usize) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::super::super::{Looked, Place, Value, ValueId};
+    use super::super::whole::all_refused;
     use super::*;
 
     /// Values 0 of f32 and 1 of i64, 12 elements each.
@@ -150,21 +148,6 @@ mod tests {
 
     fn integers(shape: &[usize]) -> View {
         View::whole(ValueId(1), Element::I64, shape)
-    }
-
-    /// What is done to a body, and what is said of it.
-    type Damage<T> = (fn(&mut T), &'static str);
-
-    /// Why each damage is refused, of a body that passes whole.
-    #[track_caller]
-    fn all_refused<T: Clone>(whole: &T, check: impl Fn(&T) -> Checked, cases: &[Damage<T>]) {
-        assert_eq!(check(whole), Ok(()));
-        for (damage, says) in cases {
-            let mut body = whole.clone();
-            damage(&mut body);
-            let error = check(&body).unwrap_err();
-            assert!(error.contains(says), "expected `{says}`: {error}");
-        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod memory;
 #[cfg(test)]
 mod tests;
 mod transformer;
+#[cfg(test)]
+mod whole;
 
 use super::view::count;
 use super::{Body, Bounds, MAX_ELEMENTS, Place, Plan, PlanPort, Step, Uncovered, ValueId, View};

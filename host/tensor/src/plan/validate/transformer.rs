@@ -1,38 +1,25 @@
 //! Attention and transposed convolutions: what each walks through lies within its value.
 
 use super::super::view::count;
-use super::super::{Attend, AttendAxis, Deconvolve, Element, Plan};
-use super::bodies::{held, in_turn, map};
+use super::super::{Attend, AttendAxis, Deconvolve, Element, Plan, View};
+use super::bodies::{Channels, channels, held, in_turn, map};
 use super::{Checked, MAX_ELEMENTS, MAX_NUMBER, fill, within};
 
 pub(super) fn attend(plan: &Plan, it: &Attend, n: usize) -> Checked {
     let made = || it.batch.iter().chain(&it.rows).chain(&it.features);
     let scored = || it.batch.iter().chain(&it.rows).chain(&it.keys);
-    let of_q = it.batch.iter().chain(&it.rows).chain(&it.depth);
-    let of_k = it.batch.iter().chain(&it.keys).chain(&it.depth);
-    let of_v = it.batch.iter().chain(&it.keys).chain(&it.features);
-    within(
-        plan,
-        it.q.value,
-        it.q.offset,
-        of_q.map(|axis| (axis.size, axis.q)),
-    )?;
-    within(
-        plan,
-        it.k.value,
-        it.k.offset,
-        of_k.map(|axis| (axis.size, axis.k)),
-    )?;
-    within(
-        plan,
-        it.v.value,
-        it.v.offset,
-        of_v.map(|axis| (axis.size, axis.v)),
-    )?;
-    let is_float = [&it.q, &it.k, &it.v]
-        .iter()
-        .all(|view| view.element == Element::F32);
-    held(is_float, "attention is over f32")?;
+    type Read<'a> = (&'a View, [&'a [AttendAxis]; 2], fn(&AttendAxis) -> i64);
+    let reads: [Read<'_>; 3] = [
+        (&it.q, [&it.rows, &it.depth], |axis| axis.q),
+        (&it.k, [&it.keys, &it.depth], |axis| axis.k),
+        (&it.v, [&it.keys, &it.features], |axis| axis.v),
+    ];
+    for (view, [outer, inner], stride) in reads {
+        let axes = it.batch.iter().chain(outer).chain(inner);
+        let along = axes.map(|axis| (axis.size, stride(axis)));
+        within(plan, view.value, view.offset, along)?;
+        held(view.element == Element::F32, "attention is over f32")?;
+    }
     let filled = fill(made().map(|axis| (axis.size, axis.out)), n);
     held(filled, "what is attended does not fill its output")?;
     let size = |axes: &[AttendAxis]| count(axes.iter().map(|axis| axis.size));
@@ -58,20 +45,17 @@ pub(super) fn attend(plan: &Plan, it: &Attend, n: usize) -> Checked {
 const MAX_FEATURES: usize = 128;
 
 pub(super) fn deconvolve(it: &Deconvolve, n: usize) -> Checked {
-    let rank = it.spatial.len();
-    let ranks = [it.input.shape.len(), it.kernel.shape.len(), it.out.len()];
-    held(
-        (1..=3).contains(&rank) && ranks.iter().all(|it| *it == rank + 3),
-        "its dimensions do not match",
-    )?;
-    let (input, kernel) = (&it.input.shape, &it.kernel.shape);
-    held(
-        input[1] == kernel[0] && input[2] == kernel[2],
-        "its kernel is made for other channels",
-    )?;
-    for (at, axis) in it.spatial.iter().enumerate() {
+    let all = Channels {
+        input: &it.input,
+        kernel: &it.kernel,
+        bias: Some(&it.bias),
+        spatial: &it.spatial,
+        out: &it.out,
+    };
+    channels(&all, n)?;
+    for (axis, &size) in it.spatial.iter().zip(&it.input.shape[3..]) {
         held(
-            axis.input == input[3 + at] && axis.kernel == kernel[3 + at] && axis.stride > 0,
+            axis.input == size && axis.stride > 0,
             "its windows are over another input",
         )?;
         let last = |n: usize, step: usize| (n as u128).saturating_sub(1) * step as u128;
@@ -84,24 +68,14 @@ pub(super) fn deconvolve(it: &Deconvolve, n: usize) -> Checked {
             "its windows reach beyond counting",
         )?;
     }
-    held(
-        it.bias.n_elements() == count(&kernel[..2]),
-        "its bias is made for other channels",
-    )?;
-    in_turn(count(&kernel[2..]))?;
-    let made = [input[0], kernel[0], kernel[1]].into_iter();
-    let made = made.chain(it.spatial.iter().map(|axis| axis.output));
-    let filled = fill(made.zip(it.out.iter().copied()), n);
-    held(filled, "its channels do not fill its output")
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::{Map, Node, Place, Source, Spatial, Value, ValueId, View};
+    use super::super::whole::all_refused;
     use super::*;
-
-    /// What is done to a body, and what is said of it.
-    type Damage<T> = (fn(&mut T), &'static str);
 
     const N: usize = 64;
 
@@ -180,31 +154,29 @@ mod tests {
     #[test]
     fn attention_beyond_its_own_is_refused() {
         let plan = plan();
-        assert_eq!(attend(&plan, &whole(), 24), Ok(()));
-        let cases: [Damage<Attend>; 10] = [
-            (|it| it.rows[0].size = 16, "it reads from 0 to 75 of %0"),
-            (|it| it.keys[0].size = 16, "it reads from 0 to 83 of %0"),
-            (|it| it.features[0].v = 10, "it reads from 0 to 66 of %0"),
-            (|it| it.depth[0].k = -1, "it reads from -3"),
-            (|it| it.features[0].out = 2, "does not fill"),
-            (|it| it.rows[0].score = 4, "no order"),
-            (|it| it.batch[0].score = 0, "no order"),
-            (|it| it.keys[0].size = 0, "over nothing"),
-            (
-                |it| it.scores.as_mut().unwrap().shape[0] = 31,
-                "makes another number",
-            ),
-            (
-                |it| it.scores.as_mut().unwrap().sources[0] = Source::Carried(Element::I32),
-                "another size",
-            ),
-        ];
-        for (damage, says) in cases {
-            let mut body = whole();
-            damage(&mut body);
-            let error = attend(&plan, &body, 24).unwrap_err();
-            assert!(error.contains(says), "expected `{says}`: {error}");
-        }
+        let check = |it: &Attend| attend(&plan, it, 24);
+        all_refused(
+            &whole(),
+            check,
+            &[
+                (|it| it.rows[0].size = 16, "it reads from 0 to 75 of %0"),
+                (|it| it.keys[0].size = 16, "it reads from 0 to 83 of %0"),
+                (|it| it.features[0].v = 10, "it reads from 0 to 66 of %0"),
+                (|it| it.depth[0].k = -1, "it reads from -3"),
+                (|it| it.features[0].out = 2, "does not fill"),
+                (|it| it.rows[0].score = 4, "no order"),
+                (|it| it.batch[0].score = 0, "no order"),
+                (|it| it.keys[0].size = 0, "over nothing"),
+                (
+                    |it| it.scores.as_mut().unwrap().shape[0] = 31,
+                    "makes another number",
+                ),
+                (
+                    |it| it.scores.as_mut().unwrap().sources[0] = Source::Carried(Element::I32),
+                    "another size",
+                ),
+            ],
+        );
     }
 
     #[test]
@@ -242,21 +214,18 @@ mod tests {
             }],
             out: vec![28, 28, 7, 1],
         };
-        assert_eq!(deconvolve(&whole, 28), Ok(()));
-        let cases: [Damage<Deconvolve>; 7] = [
-            (|it| it.spatial[0].input = 4, "another input"),
-            (|it| it.spatial[0].stride = 0, "another input"),
-            (|it| it.spatial[0].output = 8, "do not fill"),
-            (|it| it.spatial[0].before = 1 << 31, "beyond counting"),
-            (|it| it.kernel.shape[2] = 1, "other channels"),
-            (|it| it.bias.shape[1] = 3, "its bias"),
-            (|it| it.out.truncate(3), "do not match"),
-        ];
-        for (damage, says) in cases {
-            let mut body = whole.clone();
-            damage(&mut body);
-            let error = deconvolve(&body, 28).unwrap_err();
-            assert!(error.contains(says), "expected `{says}`: {error}");
-        }
+        all_refused(
+            &whole,
+            |it| deconvolve(it, 28),
+            &[
+                (|it| it.spatial[0].input = 4, "another input"),
+                (|it| it.spatial[0].stride = 0, "another input"),
+                (|it| it.spatial[0].output = 8, "do not fill"),
+                (|it| it.spatial[0].before = 1 << 31, "beyond counting"),
+                (|it| it.kernel.shape[2] = 1, "other channels"),
+                (|it| it.bias.shape[1] = 3, "its bias"),
+                (|it| it.out.truncate(3), "do not match"),
+            ],
+        );
     }
 }
