@@ -5,6 +5,7 @@
 //! trained model; else an error would drown or explode on its way to the output.
 
 mod encoder;
+mod layers;
 mod minilm;
 mod mobilenet;
 mod resnet;

@@ -1,6 +1,7 @@
 //! A sentence encoder as newer exporters write it: token types, positions counted by
 //! `Range`, `-∞` for what a mask hides, GELU by tanh, and a vector of length 1.
 
+use super::layers::Layers;
 use super::{OPSET, Size};
 use crate::devices::Array;
 use crate::onnx::{Attribute, Dim, Writer};
@@ -22,8 +23,12 @@ pub(super) fn file(size: &Size) -> Vec<u8> {
     let ids = writer.integer_input("input_ids", &shape);
     let mask = writer.integer_input("attention_mask", &shape);
     let types = writer.integer_input("token_type_ids", &shape);
-    let width = WIDTH / size.narrowed_by;
-    let mut encoder = Encoder { writer, width };
+    let layers = Layers {
+        writer,
+        width: WIDTH / size.narrowed_by,
+        n_heads: N_HEADS,
+    };
+    let mut encoder = Encoder { layers };
     let mut x = encoder.embedded([&ids, &types], size.vocabulary);
     let bias = encoder.attention_bias(&mask);
     for _ in 0..N_LAYERS {
@@ -31,7 +36,7 @@ pub(super) fn file(size: &Size) -> Vec<u8> {
     }
     let mean = encoder.mean(&x, &mask);
     let y = encoder.unit(&mean);
-    encoder.writer.file(&[&y])
+    encoder.layers.writer.file(&[&y])
 }
 
 /// Pairs of texts of several lengths, padded to one.
@@ -57,17 +62,16 @@ pub(super) fn inputs(size: &Size, n_rows: usize) -> Vec<(String, Array)> {
 }
 
 struct Encoder {
-    writer: Writer,
-    width: usize,
+    layers: Layers,
 }
 
 impl Encoder {
     /// Token, type and position embeddings, normalised: `[batch, sequence, width]`.
     fn embedded(&mut self, [ids, types]: [&str; 2], vocabulary: usize) -> String {
-        let writer = &mut self.writer;
-        let tokens = writer.drawn(&[vocabulary, self.width], 0.0, 1.0);
+        let writer = &mut self.layers.writer;
+        let tokens = writer.drawn(&[vocabulary, self.layers.width], 0.0, 1.0);
         let tokens = writer.node("Gather", &[&tokens, ids], &[]);
-        let kinds = writer.drawn(&[2, self.width], 0.0, 0.3);
+        let kinds = writer.drawn(&[2, self.layers.width], 0.0, 0.3);
         let kinds = writer.node("Gather", &[&kinds, types], &[]);
         let shape = writer.node("Shape", &[ids], &[]);
         let one = writer.integer_array(&[], &[1]);
@@ -76,16 +80,16 @@ impl Encoder {
         let positions = writer.node("Range", &[&zero, &n_tokens, &one], &[]);
         let first = writer.integers(&[0]);
         let positions = writer.node("Unsqueeze", &[&positions, &first], &[]);
-        let table = writer.drawn(&[MAX_SEQUENCE, self.width], 0.0, 0.3);
+        let table = writer.drawn(&[MAX_SEQUENCE, self.layers.width], 0.0, 0.3);
         let positions = writer.node("Gather", &[&table, &positions], &[]);
         let sum = writer.node("Add", &[&tokens, &kinds], &[]);
         let sum = writer.node("Add", &[&sum, &positions], &[]);
-        self.normalised(&sum)
+        self.layers.normalised(&sum)
     }
 
     /// Zero for a token that is seen and -∞ for one that is not: `[batch, 1, 1, sequence]`.
     fn attention_bias(&mut self, mask: &str) -> String {
-        let writer = &mut self.writer;
+        let writer = &mut self.layers.writer;
         let axes = writer.integers(&[1, 2]);
         let mask = writer.node("Unsqueeze", &[mask, &axes], &[]);
         let mask = writer.node("Cast", &[&mask], &[Attribute::Integer("to", BOOL)]);
@@ -95,69 +99,38 @@ impl Encoder {
 
     fn layer(&mut self, x: &str, bias: &str) -> String {
         let attended = self.attended(x, bias);
-        let sum = self.writer.node("Add", &[x, &attended], &[]);
-        let x = self.normalised(&sum);
-        let wide = self.linear(&x, self.width, 4 * self.width);
+        let layers = &mut self.layers;
+        let width = layers.width;
+        let x = layers.residual(x, &attended);
+        let wide = layers.linear(&x, width, 4 * width);
         let approximate = Attribute::Text("approximate", "tanh");
-        let wide = self.writer.node("Gelu", &[&wide], &[approximate]);
-        let narrow = self.linear(&wide, 4 * self.width, self.width);
-        let sum = self.writer.node("Add", &[&x, &narrow], &[]);
-        self.normalised(&sum)
+        let wide = layers.writer.node("Gelu", &[&wide], &[approximate]);
+        let narrow = layers.linear(&wide, 4 * width, width);
+        layers.residual(&x, &narrow)
     }
 
     /// Half of the scale on each side of the product, as PyTorch exports it.
     fn attended(&mut self, x: &str, bias: &str) -> String {
+        let layers = &mut self.layers;
         let [queries, keys] = [[0, 2, 1, 3], [0, 2, 3, 1]].map(|order| {
-            let heads = self.heads(x, &order);
-            let root = ((self.width / N_HEADS) as f32).powf(-0.25);
-            let root = self.writer.float(root);
-            self.writer.node("Mul", &[&heads, &root], &[])
+            let heads = layers.heads(x, &order);
+            let root = (layers.head_width() as f32).powf(-0.25);
+            let root = layers.writer.float(root);
+            layers.writer.node("Mul", &[&heads, &root], &[])
         });
-        let values = self.heads(x, &[0, 2, 1, 3]);
-        let writer = &mut self.writer;
+        let values = layers.heads(x, &[0, 2, 1, 3]);
+        let writer = &mut layers.writer;
         let scores = writer.node("MatMul", &[&queries, &keys], &[]);
         let scores = writer.node("Add", &[&scores, bias], &[]);
         let shares = writer.node("Softmax", &[&scores], &[Attribute::Integer("axis", -1)]);
         let seen = writer.node("MatMul", &[&shares, &values], &[]);
-        let order = Attribute::Integers("perm", &[0, 2, 1, 3]);
-        let seen = writer.node("Transpose", &[&seen], &[order]);
-        let shape = writer.integers(&[0, 0, self.width as i64]);
-        let seen = writer.node("Reshape", &[&seen, &shape], &[]);
-        self.linear(&seen, self.width, self.width)
-    }
-
-    fn heads(&mut self, x: &str, order: &[i64]) -> String {
-        let projected = self.linear(x, self.width, self.width);
-        let (n_heads, width) = (N_HEADS as i64, (self.width / N_HEADS) as i64);
-        let shape = self.writer.integers(&[0, 0, n_heads, width]);
-        let split = self.writer.node("Reshape", &[&projected, &shape], &[]);
-        let order = Attribute::Integers("perm", order);
-        self.writer.node("Transpose", &[&split], &[order])
-    }
-
-    fn linear(&mut self, x: &str, n_in: usize, n_out: usize) -> String {
-        let writer = &mut self.writer;
-        let weight = writer.drawn(&[n_in, n_out], 0.0, (n_in as f32).sqrt().recip());
-        let bias = writer.drawn(&[n_out], 0.0, 0.1);
-        let product = writer.node("MatMul", &[x, &weight], &[]);
-        writer.node("Add", &[&product, &bias], &[])
-    }
-
-    fn normalised(&mut self, x: &str) -> String {
-        let writer = &mut self.writer;
-        let scale = writer.drawn(&[self.width], 1.0, 0.1);
-        let bias = writer.drawn(&[self.width], 0.0, 0.1);
-        let attributes = [
-            Attribute::Integer("axis", -1),
-            Attribute::Float("epsilon", 1e-12),
-        ];
-        writer.node("LayerNormalization", &[x, &scale, &bias], &attributes)
+        layers.joined(&seen)
     }
 
     /// The mean over the tokens that the mask keeps, which is repeated along them first:
     /// `[batch, width]`.
     fn mean(&mut self, x: &str, mask: &str) -> String {
-        let writer = &mut self.writer;
+        let writer = &mut self.layers.writer;
         let (last, tokens) = (writer.integers(&[-1]), writer.integers(&[1]));
         let mask = writer.node("Unsqueeze", &[mask, &last], &[]);
         let shape = writer.node("Shape", &[x], &[]);
@@ -174,7 +147,7 @@ impl Encoder {
 
     /// Divided by its length.
     fn unit(&mut self, x: &str) -> String {
-        let writer = &mut self.writer;
+        let writer = &mut self.layers.writer;
         let last = writer.integers(&[1]);
         let keep = [Attribute::Integer("keepdims", 1)];
         let length = writer.node("ReduceL2", &[x, &last], &keep);

@@ -1,6 +1,7 @@
 //! MiniLM: a BERT encoder of 6 layers, 12 heads and 384 wide, written node by node as
 //! PyTorch exports it, masks and shapes included.
 
+use super::layers::Layers;
 use super::{OPSET, Size};
 use crate::devices::Array;
 use crate::onnx::{Attribute, Dim, Writer};
@@ -21,15 +22,19 @@ pub(super) fn file(size: &Size) -> Vec<u8> {
     let ids = writer.integer_input("input_ids", &shape);
     let mask = writer.integer_input("attention_mask", &shape);
     let mask = writer.node("Cast", &[&mask], &[Attribute::Integer("to", 1)]);
-    let width = WIDTH / size.narrowed_by;
-    let mut encoder = Encoder { writer, width };
+    let layers = Layers {
+        writer,
+        width: WIDTH / size.narrowed_by,
+        n_heads: N_HEADS,
+    };
+    let mut encoder = Encoder { layers };
     let mut x = encoder.embedded(&ids, size.vocabulary);
     let bias = encoder.attention_bias(&mask);
     for _ in 0..N_LAYERS {
         x = encoder.layer(&x, &bias);
     }
     let y = encoder.mean(&x, &mask);
-    encoder.writer.file(&[&y])
+    encoder.layers.writer.file(&[&y])
 }
 
 /// Texts of several lengths, padded to one.
@@ -51,15 +56,14 @@ pub(super) fn inputs(size: &Size, n_rows: usize) -> Vec<(String, Array)> {
 }
 
 struct Encoder {
-    writer: Writer,
-    width: usize,
+    layers: Layers,
 }
 
 impl Encoder {
     /// Token and position embeddings, normalised: `[batch, sequence, width]`.
     fn embedded(&mut self, ids: &str, vocabulary: usize) -> String {
-        let writer = &mut self.writer;
-        let tokens = writer.drawn(&[vocabulary, self.width], 0.0, 1.0);
+        let writer = &mut self.layers.writer;
+        let tokens = writer.drawn(&[vocabulary, self.layers.width], 0.0, 1.0);
         let tokens = writer.node("Gather", &[&tokens, ids], &[]);
         let positions: Vec<i64> = (0..MAX_SEQUENCE as i64).collect();
         let positions = writer.integer_array(&[1, MAX_SEQUENCE], &positions);
@@ -67,16 +71,16 @@ impl Encoder {
         let (zero, one) = (writer.integers(&[0]), writer.integers(&[1]));
         let n_tokens = writer.node("Gather", &[&shape, &one], &[]);
         let positions = writer.node("Slice", &[&positions, &zero, &n_tokens, &one], &[]);
-        let table = writer.drawn(&[MAX_SEQUENCE, self.width], 0.0, 0.3);
+        let table = writer.drawn(&[MAX_SEQUENCE, self.layers.width], 0.0, 0.3);
         let positions = writer.node("Gather", &[&table, &positions], &[]);
         let sum = writer.node("Add", &[&tokens, &positions], &[]);
-        self.normalised(&sum)
+        self.layers.normalised(&sum)
     }
 
     /// Zero for a token that is seen and much less for one that is not:
     /// `[batch, 1, 1, sequence]`.
     fn attention_bias(&mut self, mask: &str) -> String {
-        let writer = &mut self.writer;
+        let writer = &mut self.layers.writer;
         let axes = writer.integers(&[1, 2]);
         let mask = writer.node("Unsqueeze", &[mask, &axes], &[]);
         let one = writer.float(1.0);
@@ -87,58 +91,33 @@ impl Encoder {
 
     fn layer(&mut self, x: &str, bias: &str) -> String {
         let attended = self.attended(x, bias);
-        let sum = self.writer.node("Add", &[x, &attended], &[]);
-        let x = self.normalised(&sum);
-        let wide = self.linear(&x, self.width, 4 * self.width);
+        let width = self.layers.width;
+        let x = self.layers.residual(x, &attended);
+        let wide = self.layers.linear(&x, width, 4 * width);
         let wide = self.gelu(&wide);
-        let narrow = self.linear(&wide, 4 * self.width, self.width);
-        let sum = self.writer.node("Add", &[&x, &narrow], &[]);
-        self.normalised(&sum)
+        let narrow = self.layers.linear(&wide, 4 * width, width);
+        self.layers.residual(&x, &narrow)
     }
 
     fn attended(&mut self, x: &str, bias: &str) -> String {
-        let queries = self.heads(x, &[0, 2, 1, 3]);
-        let keys = self.heads(x, &[0, 2, 3, 1]);
-        let values = self.heads(x, &[0, 2, 1, 3]);
-        let writer = &mut self.writer;
+        let layers = &mut self.layers;
+        let queries = layers.heads(x, &[0, 2, 1, 3]);
+        let keys = layers.heads(x, &[0, 2, 3, 1]);
+        let values = layers.heads(x, &[0, 2, 1, 3]);
+        let scale = (layers.head_width() as f32).sqrt();
+        let writer = &mut layers.writer;
         let scores = writer.node("MatMul", &[&queries, &keys], &[]);
-        let scale = writer.float(((self.width / N_HEADS) as f32).sqrt());
+        let scale = writer.float(scale);
         let scores = writer.node("Div", &[&scores, &scale], &[]);
         let scores = writer.node("Add", &[&scores, bias], &[]);
         let shares = writer.node("Softmax", &[&scores], &[Attribute::Integer("axis", -1)]);
         let seen = writer.node("MatMul", &[&shares, &values], &[]);
-        let seen = writer.node(
-            "Transpose",
-            &[&seen],
-            &[Attribute::Integers("perm", &[0, 2, 1, 3])],
-        );
-        let shape = writer.integers(&[0, 0, self.width as i64]);
-        let seen = writer.node("Reshape", &[&seen, &shape], &[]);
-        self.linear(&seen, self.width, self.width)
-    }
-
-    /// A projection of `x`, split into heads and transposed from
-    /// `[batch, sequence, head, width of a head]`.
-    fn heads(&mut self, x: &str, order: &[i64]) -> String {
-        let projected = self.linear(x, self.width, self.width);
-        let (n_heads, width) = (N_HEADS as i64, (self.width / N_HEADS) as i64);
-        let shape = self.writer.integers(&[0, 0, n_heads, width]);
-        let split = self.writer.node("Reshape", &[&projected, &shape], &[]);
-        let order = Attribute::Integers("perm", order);
-        self.writer.node("Transpose", &[&split], &[order])
-    }
-
-    fn linear(&mut self, x: &str, n_in: usize, n_out: usize) -> String {
-        let writer = &mut self.writer;
-        let weight = writer.drawn(&[n_in, n_out], 0.0, (n_in as f32).sqrt().recip());
-        let bias = writer.drawn(&[n_out], 0.0, 0.1);
-        let product = writer.node("MatMul", &[x, &weight], &[]);
-        writer.node("Add", &[&bias, &product], &[])
+        layers.joined(&seen)
     }
 
     /// x · (1 + erf(x / √2)) / 2, in the five nodes that PyTorch makes of it.
     fn gelu(&mut self, x: &str) -> String {
-        let writer = &mut self.writer;
+        let writer = &mut self.layers.writer;
         let root = writer.float(2.0_f32.sqrt());
         let erf = writer.node("Div", &[x, &root], &[]);
         let erf = writer.node("Erf", &[&erf], &[]);
@@ -148,23 +127,9 @@ impl Encoder {
         writer.node("Mul", &[&product, &half], &[])
     }
 
-    fn normalised(&mut self, x: &str) -> String {
-        let writer = &mut self.writer;
-        let scale = writer.drawn(&[self.width], 1.0, 0.1);
-        let bias = writer.drawn(&[self.width], 0.0, 0.1);
-        writer.node(
-            "LayerNormalization",
-            &[x, &scale, &bias],
-            &[
-                Attribute::Integer("axis", -1),
-                Attribute::Float("epsilon", 1e-12),
-            ],
-        )
-    }
-
     /// The mean over the tokens that the mask keeps: `[batch, width]`.
     fn mean(&mut self, x: &str, mask: &str) -> String {
-        let writer = &mut self.writer;
+        let writer = &mut self.layers.writer;
         let (last, tokens) = (writer.integers(&[-1]), writer.integers(&[1]));
         let mask = writer.node("Unsqueeze", &[mask, &last], &[]);
         let kept = writer.node("Mul", &[x, &mask], &[]);
