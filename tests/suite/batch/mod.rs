@@ -181,6 +181,41 @@ async fn rows_that_look_at_each_other_run_alone() {
     }
 }
 
+/// The most of each row: `x` `[batch, …]` of `sizes` to `[batch]`.
+fn most_of(sizes: &[Dim]) -> Vec<u8> {
+    let mut writer = Writer::new(18, 5);
+    let shape: Vec<Dim> = [Dim::Name("batch")].iter().chain(sizes).copied().collect();
+    let x = writer.input("x", &shape);
+    let axes: Vec<i64> = (1..=sizes.len() as i64).collect();
+    let axes = writer.integers(&axes);
+    let keep = [Attribute::Integer("keepdims", 0)];
+    let y = writer.node("ReduceMax", &[&x, &axes], &keep);
+    writer.file(&[&y])
+}
+
+/// A trial holds its rows, on nobody's account.
+#[tokio::test]
+async fn a_model_of_huge_rows_is_not_tried_and_no_row_is_drawn() {
+    // A tebibyte where each open dimension is 16, and a gibibyte whatever they are.
+    let open = ["s", "t", "u"].map(Dim::Name);
+    let open = most_of(&[&open[..], &[Dim::Size(1 << 26)]].concat());
+    let fixed = most_of(&[Dim::Size(1 << 28)]);
+    for (name, device) in devices() {
+        for file in [&open, &fixed] {
+            let session = device.session(&graph(file)).unwrap();
+            let why = session.settle().expect("it has rows").unwrap_err();
+            let says = "more than a batch or a trial may take";
+            assert!(why.contains(says), "{name}: {why}");
+        }
+        // Of a few such rows a batch, and the rest alone.
+        let large = most_of(&[Dim::Size(4 << 20)]);
+        let session = device.session(&graph(&large)).unwrap();
+        if let Some(Ok(most)) = session.settle() {
+            assert!(most <= 32, "{name}: {most} rows of 16 MiB");
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_callers_bad_row_fails_nobody_else() {
     for (name, device) in devices() {

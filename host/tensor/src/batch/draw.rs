@@ -33,6 +33,15 @@ impl Random {
     }
 }
 
+/// Bytes that all rows of a trial and their answers hold at once, at most: sizes are the
+/// model's, and nobody is charged for them.
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
+
+/// What drawn rows and their answers are charged to.
+pub(crate) fn account() -> Account {
+    Account::new("a trial", MAX_BYTES, u64::MAX)
+}
+
 /// Row `index` as a run of its own that asks for every output, in inputs of `shapes`; none
 /// when the graph does not take it, or this process holds no such elements.
 pub(crate) fn row(
@@ -55,12 +64,6 @@ pub(crate) fn row(
     let outputs = graph.outputs().iter();
     let outputs: Vec<String> = outputs.map(|port| port.name.clone()).collect();
     graph.bind(inputs, &outputs).ok()
-}
-
-/// The first row where every dimension that is open is `other`, but for the rows.
-pub(super) fn first_row(graph: &Graph, other: i64, account: &Account) -> Option<Binding> {
-    let shapes = graph.shapes_of_a_row(other)?;
-    row(graph, &shapes, 0, 1, account)
 }
 
 fn drawn(random: &mut Random, dtype: Dtype, n: usize, range: u64) -> Vec<u8> {

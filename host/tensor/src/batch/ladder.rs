@@ -98,6 +98,13 @@ impl Ladder {
         self.state = State::Trying;
     }
 
+    /// Notes that the trial that began is not made, so that another may.
+    pub(crate) fn give_up(&mut self) {
+        if self.state == State::Trying {
+            self.state = State::Open;
+        }
+    }
+
     /// Where the numbers of a trial are drawn from.
     pub(crate) fn range(&self) -> u64 {
         RANGES[self.range]
@@ -210,6 +217,20 @@ mod tests {
             ladder.learn(Finding::Unfit, now);
         }
         assert!(ladder.refusal().is_some());
+    }
+
+    #[test]
+    fn a_trial_that_is_not_made_says_nothing() {
+        let (mut ladder, now) = (Ladder::default(), now());
+        for _ in 0..2 * MAX_UNANSWERED {
+            assert_eq!(ladder.to_try(2, now), Some(2));
+            ladder.begin();
+            ladder.give_up();
+        }
+        assert_eq!(ladder.refusal(), None);
+        ladder.learn(Finding::Refused("it differs".to_owned()), now);
+        ladder.give_up();
+        assert_eq!(ladder.refusal(), Some("it differs"));
     }
 
     #[test]

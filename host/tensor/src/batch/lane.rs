@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::cut::Budget;
 use super::ladder::{Finding, Ladder, MAX_ROWS, SIZES};
-use super::{Runner, Style};
+use super::{Runner, Style, draw, trial};
 
 /// A lane, told from the others of its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +32,10 @@ pub(crate) struct Lane {
 pub(crate) struct Row {
     /// Shapes of all inputs, of one row.
     pub(crate) shapes: Vec<Vec<usize>>,
-    /// What a run of it holds at its peak.
+    /// What a run of it holds at its peak, its inputs left out.
     pub(crate) n_bytes: u64,
+    /// Of its inputs.
+    pub(crate) n_input_bytes: u64,
     pub(crate) n_operations: u64,
 }
 
@@ -72,6 +74,13 @@ pub(crate) enum Decision {
     Wait(Instant),
 }
 
+impl Row {
+    /// What it takes with its inputs.
+    pub(crate) fn all_bytes(&self) -> u64 {
+        self.n_bytes.saturating_add(self.n_input_bytes)
+    }
+}
+
 impl Lane {
     pub(crate) fn new(runner: Arc<dyn Runner>, row: Option<Row>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -106,7 +115,7 @@ impl Lane {
             false => crowd.n_rows.div_ceil(style.n_threads),
         };
         let most = style.most_rows(row);
-        let tried = share.min(most).min(style.most_tried(row));
+        let tried = share.min(style.most(row));
         if crowd.n_callers > 1
             && let Some(size) = known.ladder.to_try(tried, now)
         {
@@ -139,7 +148,7 @@ impl Lane {
     /// The next size to be tried, whoever waits; it is being tried from then on.
     pub(crate) fn begin_trial(&self, style: &Style, now: Instant) -> Option<usize> {
         let row = self.row.as_ref()?;
-        let most = style.most_rows(row).min(style.most_tried(row));
+        let most = style.most(row);
         let mut known = self.known();
         let size = known.ladder.to_try(most, now)?;
         known.ladder.begin();
@@ -151,6 +160,11 @@ impl Lane {
         self.known().ladder.range()
     }
 
+    /// Notes that the trial that began is not made: it says nothing of the rows.
+    pub(crate) fn give_up_trial(&self) {
+        self.known().ladder.give_up();
+    }
+
     /// Learns at `now` what a trial found, and tells why rows run alone from now on, if they do.
     pub(crate) fn learn(&self, finding: Finding, now: Instant) -> Option<String> {
         let mut known = self.known();
@@ -158,12 +172,17 @@ impl Lane {
         known.ladder.refusal().map(str::to_owned)
     }
 
-    /// Rows of the largest batch, or why there is none.
-    pub(crate) fn found(&self) -> Result<usize, String> {
+    /// Rows of the largest batch, one where two were no faster together; or why rows are
+    /// neither joined nor tried.
+    pub(crate) fn found(&self, style: &Style) -> Result<usize, String> {
         let known = self.known();
-        match known.ladder.refusal() {
-            Some(why) => Err(why.to_owned()),
-            None => Ok(known.ladder.largest()),
+        if let Some(why) = known.ladder.refusal() {
+            return Err(why.to_owned());
+        }
+        let most = self.row.as_ref().map_or(1, |row| style.most(row));
+        match most {
+            0 | 1 => Err("two at once are more than a batch or a trial may take".to_owned()),
+            _ => Ok(known.ladder.largest()),
         }
     }
 
@@ -204,21 +223,30 @@ impl Style {
         let fits = |size: &&usize| {
             let n = **size as u64;
             n.saturating_mul(row.n_operations.max(1)) <= self.batch_operations
-                && n.saturating_mul(row.n_bytes) <= self.batch_bytes
+                && n.saturating_mul(row.all_bytes()) <= self.batch_bytes
         };
         SIZES.iter().take_while(fits).last().copied().unwrap_or(1)
     }
 
+    /// Rows of the largest batch of such rows that may be tried and then run.
+    fn most(&self, row: &Row) -> usize {
+        self.most_rows(row).min(self.most_tried(row))
+    }
+
     /// Rows of the largest batch of such rows that may be tried.
     fn most_tried(&self, row: &Row) -> usize {
-        // A trial runs the rows together and some of them alone, some times over.
-        let n_rows = self.trial_operations / (4 * row.n_operations.max(1));
-        usize::try_from(n_rows).unwrap_or(MAX_ROWS)
+        // A trial draws the rows, and runs them together and some of them alone, some times
+        // over.
+        let each = row.n_operations.max(row.n_input_bytes).max(1);
+        let affordable = self.trial_operations / each.saturating_mul(trial::n_times(self));
+        // They are all there at once, and then their answers.
+        let held = draw::MAX_BYTES / row.all_bytes().saturating_mul(2).max(1);
+        usize::try_from(affordable.min(held)).unwrap_or(MAX_ROWS)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::Graph;
     use crate::batch::{Caller, Counts};
@@ -242,10 +270,12 @@ mod tests {
         }
     }
 
-    fn lane(n_good: usize) -> Lane {
+    /// A lane whose first `n_good` sizes are known to be good.
+    pub(in crate::batch) fn lane(n_good: usize) -> Lane {
         let row = Row {
             shapes: vec![vec![1, 4]],
             n_bytes: 10,
+            n_input_bytes: 16,
             n_operations: 100,
         };
         let lane = Lane::new(Arc::new(Idle), Some(row));
@@ -255,7 +285,7 @@ mod tests {
         lane
     }
 
-    fn style() -> Style {
+    pub(in crate::batch) fn style() -> Style {
         Style {
             pads: true,
             n_threads: 1,
@@ -308,6 +338,25 @@ mod tests {
         };
         // A third of seven, and no size is between.
         assert_eq!(n_rows(&all.decide(&shared, crowd(7, now), now)), 2);
+    }
+
+    #[test]
+    fn rows_are_few_where_their_inputs_are_large() {
+        let large = |n_input_bytes| Row {
+            shapes: vec![vec![1, 4]],
+            n_bytes: 10,
+            n_input_bytes,
+            n_operations: 1,
+        };
+        assert_eq!(style().most_rows(&large(990)), 8);
+        assert_eq!(style().most_rows(&large(u64::MAX)), 1);
+        let roomy = Style {
+            batch_bytes: u64::MAX,
+            trial_operations: u64::MAX,
+            ..style()
+        };
+        assert_eq!(roomy.most_tried(&large(draw::MAX_BYTES / 16)), 7);
+        assert_eq!(roomy.most_tried(&large(u64::MAX)), 0);
     }
 
     #[test]

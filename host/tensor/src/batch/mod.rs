@@ -41,7 +41,7 @@ pub(crate) use threads::Threads;
 use trial::{Place, Trial};
 
 use crate::device::cpu::now;
-use crate::graph::Binding;
+use crate::graph::{Binding, Sized};
 use crate::{Account, Charge, Graph, Run, Tensor, TensorError};
 
 /// Lanes of one session; what would need one more runs alone. Shapes come from plugins, and
@@ -127,9 +127,10 @@ pub(crate) struct Style {
     pub(crate) n_threads: usize,
     /// Operations of a batch at most, roughly: the next waits as long as they take.
     pub(crate) batch_operations: u64,
-    /// Bytes that the callers of a batch hold together at most.
+    /// Bytes that the callers of a batch hold together at most, and their inputs, which are
+    /// copied one after another.
     pub(crate) batch_bytes: u64,
-    /// Operations of a trial at most, roughly.
+    /// Operations of a trial at most, roughly, all of its runs.
     pub(crate) trial_operations: u64,
     /// The longest that a device waits for more callers when it could begin.
     pub(crate) patience: Duration,
@@ -173,7 +174,10 @@ impl Lanes {
         let binding = graph.bind(run.inputs, &run.outputs)?;
         let n_rows = graph.n_rows(&binding);
         let lane = match n_rows {
-            Some(n_rows) if self.joins(n_rows) => self.lane(&binding)?,
+            Some(n_rows) if self.joins(n_rows) => {
+                let one_row = || graph.with_rows(&binding, 1);
+                self.lane(binding.sizes_of_a_row(), one_row)?
+            }
             _ => self.alone.clone(),
         };
         let (n_bytes, n_operations) = match (&lane.row, n_rows) {
@@ -201,9 +205,10 @@ impl Lanes {
     /// The lane of every run of a graph whose rows are all its inputs leave open, or of
     /// `other` where they leave more.
     pub(crate) fn usual(&self, other: i64) -> Option<Arc<Lane>> {
-        let account = Account::new("a trial", u64::MAX, u64::MAX);
-        let drawn = draw::first_row(self.runner.graph(), other, &account)?;
-        self.lane(&drawn).ok().filter(|lane| lane.row.is_some())
+        // Nothing is drawn here: these sizes are the model's own.
+        let one_row = self.runner.graph().one_row(other)?;
+        let lane = self.lane(one_row.of_a_row(), || one_row);
+        lane.ok().filter(|lane| lane.row.is_some())
     }
 
     fn joins(&self, n_rows: usize) -> bool {
@@ -213,8 +218,13 @@ impl Lanes {
         }
     }
 
-    fn lane(&self, binding: &Binding) -> Result<Arc<Lane>, TensorError> {
-        let sizes = binding.sizes_of_a_row();
+    /// The lane of runs whose rows have these sizes, made anew for `one_row` where there is
+    /// none yet.
+    fn lane(
+        &self,
+        sizes: Vec<usize>,
+        one_row: impl FnOnce() -> Sized,
+    ) -> Result<Arc<Lane>, TensorError> {
         let mut lanes = self.by_sizes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(&sizes) {
             return Ok(lane.clone());
@@ -222,14 +232,14 @@ impl Lanes {
         if lanes.len() == MAX_LANES {
             return Ok(self.alone.clone());
         }
-        let graph = self.runner.graph();
-        let one_row = graph.with_rows(binding, 1);
+        let (graph, one_row) = (self.runner.graph(), one_row());
         let lane = Lane::new(
             self.runner.clone(),
             Some(Row {
-                shapes: one_row.shapes,
                 n_bytes: graph.peak_bytes_of(&one_row.sizes)?,
+                n_input_bytes: graph.input_bytes(&one_row.shapes),
                 n_operations: graph.operations_of(&one_row.sizes),
+                shapes: one_row.shapes,
             }),
         );
         let lane = Arc::new(lane);
@@ -246,7 +256,7 @@ fn settle(lane: &Arc<Lane>, style: &Style, queue: impl Fn(Box<dyn FnOnce() + Sen
         let (on, how) = (lane.clone(), style.clone());
         if !queue(Box::new(move || trial::run(&on, &how, size, Some(ended)))) {
             // Callers find out instead.
-            lane.learn(ladder::Finding::Unanswered, now());
+            lane.give_up_trial();
             return;
         }
         // It answers nothing: its end is what is waited for.

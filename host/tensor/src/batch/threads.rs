@@ -109,7 +109,7 @@ impl Threads {
             let queued = self.crew.feed(|queues| queues.push_other(job));
             matches!(queued, Some(Ok(())))
         });
-        lane.found()
+        lane.found(&self.style)
     }
 
     /// Ends the threads and waits for what they do. Not from one of them.

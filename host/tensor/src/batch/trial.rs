@@ -8,7 +8,8 @@ use super::ladder::Finding;
 use super::lane::Lane;
 use super::{Answer, Answered, Caller, Style, draw};
 use crate::device::cpu::{CpuStorage, now};
-use crate::{Account, Dtype, Tensor, TensorError};
+use crate::graph::Binding;
+use crate::{Dtype, Tensor, TensorError};
 
 /// Rows that are run alone too: the first and the last of the batch, so many of each. Where
 /// a row stands is what an answer could depend on.
@@ -73,43 +74,39 @@ pub(super) fn run(
         _ended: ended,
     });
     let Some(row) = &lane.row else { return };
-    let account = Account::new("a trial", u64::MAX, u64::MAX);
-    let range = lane.range();
-    let caller = |index: usize, answer: Answer| {
-        let binding = draw::row(lane.runner.graph(), &row.shapes, index, range, &account)?;
-        Some(Caller {
-            binding,
-            n_rows: 1,
-            account: account.clone(),
-            working: account.charge(0, 0).ok()?,
-            answer,
-        })
-    };
-    let to = |place: Place| Answer::Trial(trial.clone(), place);
-    let execute = |callers: Vec<Caller>| lane.runner.clone().execute(lane, callers);
-    let all = |place: fn(usize) -> Place| -> Option<Vec<Caller>> {
-        (0..size).map(|row| caller(row, to(place(row)))).collect()
-    };
-    let alone = sampled(size).map(|row| caller(row, to(Place::Alone(row))));
-    let alone: Option<Vec<Caller>> = alone.collect();
-    let (Some(together), Some(alone)) = (all(Place::Together), alone) else {
+    let (account, range) = (draw::account(), lane.range());
+    let graph = lane.runner.graph();
+    let drawn = (0..size).map(|index| draw::row(graph, &row.shapes, index, range, &account));
+    let Some(drawn) = drawn.collect::<Option<Vec<Binding>>>() else {
         trial.lock().is_undrawn = true;
         return;
     };
+    let caller = |index: usize, answer: Answer| Caller {
+        binding: drawn[index].clone(),
+        n_rows: 1,
+        account: account.clone(),
+        working: account.charge(0, 0).expect("nothing passes no limit"),
+        answer,
+    };
+    let to = |place: Place| Answer::Trial(trial.clone(), place);
+    let execute = |callers: Vec<Caller>| lane.runner.clone().execute(lane, callers);
+    let all = |place: fn(usize) -> Place| -> Vec<Caller> {
+        (0..size).map(|row| caller(row, to(place(row)))).collect()
+    };
     if !style.answers_at_once {
-        execute(caller(0, to(Place::Warm)).into_iter().collect());
-        execute(all(|_| Place::Warm).unwrap_or_default());
+        execute(vec![caller(0, to(Place::Warm))]);
+        execute(all(|_| Place::Warm));
     }
-    execute(together);
-    for one in alone {
-        execute(vec![one]);
+    execute(all(Place::Together));
+    for row in sampled(size) {
+        execute(vec![caller(row, to(Place::Alone(row)))]);
     }
     if style.answers_at_once {
-        let nobody = |row| caller(row, Answer::Nobody);
         let time = |rows: Vec<usize>| {
-            let callers: Option<Vec<Caller>> = rows.into_iter().map(nobody).collect();
+            let callers = rows.into_iter().map(|row| caller(row, Answer::Nobody));
+            let callers = callers.collect();
             let start = now();
-            execute(callers.unwrap_or_default());
+            execute(callers);
             start.elapsed()
         };
         let mut least = [Duration::MAX; 2];
@@ -120,6 +117,16 @@ pub(super) fn run(
             }
         }
         trial.lock().is_slow = Some(is_slow(size, least[0], least[1]));
+    }
+}
+
+/// How often a trial computes each of its rows, at most: alone it is not more of them than
+/// together.
+pub(super) fn n_times(style: &Style) -> u64 {
+    match style.answers_at_once {
+        true => 2 * (1 + N_TIMED as u64),
+        // With the plans that are made first.
+        false => 4,
     }
 }
 

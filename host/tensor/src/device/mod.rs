@@ -56,8 +56,8 @@ pub trait Session: Debug + Send + Sync {
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>>;
 
     /// Finds out how many rows of several callers score the same together as alone, for the
-    /// shapes that most runs will have: so many, or why none do. None where runs are never
-    /// joined. Callers find out otherwise, at the cost of a run or two. Blocking and perhaps
+    /// shapes that most runs will have: so many, one where two are no faster, or why none are
+    /// joined. None where the graph has no rows. Callers find out otherwise, at the cost of a run or two. Blocking and perhaps
     /// slow: not on a caller's executor.
     fn settle(&self) -> Option<Result<usize, String>> {
         None

@@ -3,12 +3,13 @@
 use tract_onnx::prelude::{SymbolValues, TDim};
 
 use super::Graph;
+use super::rows::of_a_row;
 use crate::shape::shown;
 use crate::{Port, Tensor, TensorError};
 
 /// One run's inputs in the graph's order, its outputs by index, and the size of
 /// every symbol.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Binding {
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) outputs: Vec<usize>,
@@ -24,10 +25,7 @@ impl Binding {
     /// Shapes of the inputs but for their first dimension, one after another: which runs of
     /// a graph that has rows can be joined.
     pub(crate) fn sizes_of_a_row(&self) -> Vec<usize> {
-        let shapes = self.inputs.iter().map(|tensor| tensor.shape());
-        shapes
-            .flat_map(|shape| shape.iter().skip(1).copied())
-            .collect()
+        of_a_row(self.inputs.iter().map(Tensor::shape))
     }
 }
 

@@ -32,6 +32,7 @@ pub use fixed::Fixed;
 use footprint::Footprint;
 pub(crate) use read::{chain, dtype_of, panic_message};
 use rows::RowsAxis;
+pub(crate) use rows::Sized;
 use work::Work;
 
 use crate::{Port, Tensor, TensorError, Weights};

@@ -8,6 +8,7 @@
 use tract_onnx::prelude::{DatumType, Symbol, SymbolValues, TDim, TypedModel};
 
 use super::{Binding, Graph};
+use crate::shape::n_bytes;
 
 /// The symbol that counts the rows, or why there are none.
 #[derive(Debug)]
@@ -29,6 +30,20 @@ pub(crate) struct Sized {
     pub(crate) shapes: Vec<Vec<usize>>,
     /// Of every symbol.
     pub(crate) sizes: SymbolValues,
+}
+
+impl Sized {
+    /// Shapes of the inputs but for their first dimension, one after another: which runs of
+    /// a graph that has rows can be joined.
+    pub(crate) fn of_a_row(&self) -> Vec<usize> {
+        of_a_row(self.shapes.iter().map(Vec::as_slice))
+    }
+}
+
+pub(super) fn of_a_row<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> Vec<usize> {
+    shapes
+        .flat_map(|shape| shape.iter().skip(1).copied())
+        .collect()
 }
 
 impl Graph {
@@ -72,9 +87,9 @@ impl Graph {
         }
     }
 
-    /// Shapes of the inputs of one row, where every other open dimension is `other`; none
-    /// when there are no rows, or no input can be so.
-    pub(crate) fn shapes_of_a_row(&self, other: i64) -> Option<Vec<Vec<usize>>> {
+    /// The sizes of one row, where every other open dimension is `other`; none when there
+    /// are no rows, or no input can be so.
+    pub(crate) fn one_row(&self, other: i64) -> Option<Sized> {
         let mut sizes = self.sizes_of(other);
         sizes.set(self.rows.symbol().ok()?, 1);
         let inputs = (0..self.inputs.len()).map(|input| {
@@ -82,7 +97,20 @@ impl Graph {
             let dims = fact.shape.iter().map(|dim| dim.eval_to_i64(&sizes).ok());
             dims.map(|size| usize::try_from(size?).ok()).collect()
         });
-        inputs.collect()
+        let shapes: Option<Vec<Vec<usize>>> = inputs.collect();
+        Some(Sized {
+            shapes: shapes?,
+            sizes,
+        })
+    }
+
+    /// Bytes of inputs of these shapes, saturating.
+    pub(crate) fn input_bytes(&self, shapes: &[Vec<usize>]) -> u64 {
+        let bytes = self.inputs.iter().zip(shapes);
+        let bytes = bytes.map(|(port, shape)| {
+            n_bytes(port.dtype, shape).map_or(u64::MAX, |n_bytes| n_bytes as u64)
+        });
+        bytes.fold(0, u64::saturating_add)
     }
 }
 

@@ -25,12 +25,13 @@ pub(crate) use session::{check_deadline, now};
 /// must wait.
 const BATCH_OPERATIONS: u64 = 1_000_000_000;
 
-/// Bytes that a batch holds at most.
+/// Bytes that a batch holds at most, its inputs as well.
 const BATCH_BYTES: u64 = 256 << 20;
 
-/// Operations of a trial at most: a fraction of a second when a model is loaded. What
-/// computes more for one row gains little from being run with others here.
-const TRIAL_OPERATIONS: u64 = 1_000_000_000;
+/// Operations of a trial at most, all of its runs: a fraction of a second, for which the next
+/// must wait as for two batches. What computes more for one row gains little from being run
+/// with others here.
+const TRIAL_OPERATIONS: u64 = 2 * BATCH_OPERATIONS;
 
 /// How large the CPU device is.
 #[derive(Debug, Clone)]
