@@ -182,6 +182,21 @@ impl<L: Copy + Eq + Hash, T: Wanted> Queue<L, T> {
         swept
     }
 
+    /// Notes that a turn is over: whose it was comes last, in the device's turns and in its
+    /// own lanes'.
+    pub(crate) fn pass(&mut self, turn: Turn<L>) {
+        if let Some(lanes) = self.lanes_of.get_mut(&turn.holder) {
+            let at = lanes.iter().position(|lane| *lane == turn.lane);
+            if let Some(lane) = at.and_then(|at| lanes.remove(at)) {
+                lanes.push_back(lane);
+            }
+        }
+        let at = self.turns.iter().position(|known| *known == turn.holder);
+        if let Some(holder) = at.and_then(|at| self.turns.remove(at)) {
+            self.turns.push_back(holder);
+        }
+    }
+
     /// Notes that `holder` has nobody left in `lane`.
     fn leave(&mut self, holder: Holder, lane: L) {
         if let Some(lanes) = self.lanes_of.get_mut(&holder) {
@@ -260,17 +275,7 @@ pub(crate) fn cut<L: Copy + Eq + Hash, T: Wanted>(
             break;
         }
     }
-    // Whose turn it was comes last, in the device's turns and in its own lanes'.
-    if let Some(lanes) = queue.lanes_of.get_mut(&turn.holder) {
-        let at = lanes.iter().position(|lane| *lane == turn.lane);
-        if let Some(lane) = at.and_then(|at| lanes.remove(at)) {
-            lanes.push_back(lane);
-        }
-    }
-    let at = queue.turns.iter().position(|known| *known == turn.holder);
-    if let Some(holder) = at.and_then(|at| queue.turns.remove(at)) {
-        queue.turns.push_back(holder);
-    }
+    queue.pass(turn);
     for holder in gone {
         queue.leave(holder, turn.lane);
     }

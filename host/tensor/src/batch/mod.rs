@@ -72,6 +72,15 @@ impl Caller {
     }
 }
 
+impl Waiting<Caller> {
+    /// Answers one whose deadline has passed.
+    fn expire(self, now: Instant) {
+        let late = self.deadline.map(|at| now.saturating_duration_since(at));
+        let late = late.unwrap_or_default();
+        self.caller.give(Err(TensorError::Expired { late }));
+    }
+}
+
 /// Where a caller's answer goes.
 #[derive(Debug)]
 pub(crate) enum Answer {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::cut::{Cut, Queue, Turn, Waiting, cut};
 use super::lane::{Crowd, Decision, Lane, LaneId};
 use super::{Caller, FULL_LANES, Style, trial};
-use crate::TensorError;
 use crate::workers::{Feed, Fifo, Job, Next, QueueFull};
 
 /// How many turns are looked at for one that need not wait.
@@ -70,13 +69,13 @@ impl Queues {
         self.again.push_back(job);
     }
 
-    /// Lets a run wait in its lane, unless that is full, or all are. What was swept out to
-    /// make room is answered by whoever drops it.
+    /// Lets a run wait in its lane, unless that is full, or all are. Whether or not it does,
+    /// those who were swept out to make room are to be answered that they expired.
     pub(crate) fn push_run(
         &mut self,
         lane: &Arc<Lane>,
         waiting: Waiting<Caller>,
-    ) -> Result<Vec<Waiting<Caller>>, QueueFull> {
+    ) -> (Vec<Waiting<Caller>>, Result<(), QueueFull>) {
         let mut swept = Vec::new();
         let now = waiting.since;
         if self.is_full(lane.id) && self.swept.is_none_or(|at| now >= at + SWEEP) {
@@ -85,13 +84,12 @@ impl Queues {
             self.lanes.retain(|lane, _| self.runs.len_of(*lane) > 0);
         }
         if self.is_full(lane.id) {
-            return Err(QueueFull {
-                n_waiting: self.runs.len(),
-            });
+            let n_waiting = self.runs.len();
+            return (swept, Err(QueueFull { n_waiting }));
         }
         self.lanes.entry(lane.id).or_insert_with(|| lane.clone());
         self.runs.push(lane.id, waiting);
-        Ok(swept)
+        (swept, Ok(()))
     }
 
     fn is_full(&self, lane: LaneId) -> bool {
@@ -109,7 +107,11 @@ impl Queues {
             let crowd = Crowd {
                 n_callers: self.runs.len_of(turn.lane),
                 n_rows: self.runs.rows_of(turn.lane),
-                oldest: self.runs.oldest_of(turn.lane).unwrap_or(now),
+                // Looked for among all who wait, and only where somebody is waited for.
+                oldest: match is_idle {
+                    true => self.runs.oldest_of(turn.lane).unwrap_or(now),
+                    false => now,
+                },
                 is_idle,
             };
             match self.lanes[&turn.lane].decide(&self.style, crowd, now) {
@@ -125,11 +127,15 @@ impl Queues {
         };
         let lane = self.lanes[&turn.lane].clone();
         match decision {
-            Decision::Try(size) => Next::Run(Box::new(Tried {
-                lane,
-                size,
-                style: self.style.clone(),
-            })),
+            Decision::Try(size) => {
+                // It takes the device as a batch does.
+                self.runs.pass(turn);
+                Next::Run(Box::new(Tried {
+                    lane,
+                    size,
+                    style: self.style.clone(),
+                }))
+            }
             Decision::Cut(budget) => {
                 let cut = cut(&mut self.runs, turn, &budget, now);
                 if self.runs.len_of(lane.id) == 0 {
@@ -202,14 +208,7 @@ impl Job for Batch {
             pads,
             now,
         } = *self;
-        for waiting in cut.expired {
-            let late = waiting.deadline.map(|at| now.saturating_duration_since(at));
-            let late = late.unwrap_or_default();
-            waiting
-                .caller
-                .answer
-                .give(Err(TensorError::Expired { late }));
-        }
+        cut.expired.into_iter().for_each(|one| one.expire(now));
         drop(cut.given_up);
         let waited = cut
             .batch
@@ -246,5 +245,101 @@ impl Job for Tried {
 
     fn run(self: Box<Self>) {
         trial::run(&self.lane, &self.style, self.size, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::lane::tests::{lane, style};
+    use super::super::{Answer, Answered};
+    use super::*;
+    use crate::device::cpu::now;
+    use crate::{Account, TensorError};
+
+    /// One row of `account`'s, with where its answer comes.
+    fn waiting(
+        account: &Account,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> (Waiting<Caller>, oneshot::Receiver<Answered>) {
+        let (asker, answered) = oneshot::channel();
+        let one = Waiting {
+            holder: account.holder(),
+            n_rows: 1,
+            n_bytes: 10,
+            n_operations: 100,
+            deadline,
+            since,
+            caller: Caller {
+                binding: crate::graph::Binding::default(),
+                n_rows: 1,
+                account: account.clone(),
+                working: account.charge(10, 0).expect("it may hold as much"),
+                answer: Answer::Asker(asker),
+            },
+        };
+        (one, answered)
+    }
+
+    fn ample(name: &str) -> Account {
+        Account::new(name, u64::MAX, u64::MAX)
+    }
+
+    #[test]
+    fn a_trial_is_a_turn_of_whom_it_is_for() {
+        let (flooded, other) = (Arc::new(lane(0)), Arc::new(lane(0)));
+        let (flood, newcomer) = (ample("flood"), ample("newcomer"));
+        let style = Style {
+            max_waiting: 100,
+            ..style()
+        };
+        let (mut queues, now) = (Queues::new(style, None), now());
+        let mut answers = Vec::new();
+        for _ in 0..64 {
+            let (one, answer) = waiting(&flood, now, None);
+            assert!(queues.push_run(&flooded, one).1.is_ok());
+            answers.push(answer);
+        }
+        let (one, answer) = waiting(&newcomer, now, None);
+        assert!(queues.push_run(&other, one).1.is_ok());
+        answers.push(answer);
+        // The flood's lane is tried, and it is good.
+        assert!(matches!(queues.next_run(now), Next::Run(_)));
+        assert_eq!(queues.runs.len(), 65, "nobody is cut for a trial");
+        flooded.learn(super::super::ladder::Finding::Good, now);
+        let next = queues.runs.turns().next().expect("all wait");
+        assert_eq!((next.holder, next.lane), (newcomer.holder(), other.id));
+    }
+
+    #[test]
+    fn who_expired_is_told_so_even_where_one_more_finds_no_place() {
+        let (late, full) = (Arc::new(lane(0)), Arc::new(lane(0)));
+        let account = ample("a test");
+        let style = Style {
+            max_waiting: 2,
+            ..style()
+        };
+        let (mut queues, start) = (Queues::new(style, None), now());
+        let deadline = start + Duration::from_millis(1);
+        let (one, mut expired) = waiting(&account, start, Some(deadline));
+        assert!(queues.push_run(&late, one).1.is_ok());
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let (one, answer) = waiting(&account, start, None);
+            assert!(queues.push_run(&full, one).1.is_ok());
+            answers.push(answer);
+        }
+        let later = start + Duration::from_millis(3);
+        let (one, _answer) = waiting(&account, later, None);
+        let (swept, pushed) = queues.push_run(&full, one);
+        assert_eq!(pushed, Err(QueueFull { n_waiting: 2 }));
+        assert_eq!(swept.len(), 1);
+        swept.into_iter().for_each(|one| one.expire(later));
+        let error = expired.try_recv().expect("it was answered").unwrap_err();
+        let late = Duration::from_millis(2);
+        assert_eq!(error, TensorError::Expired { late });
+        assert_eq!(account.bytes(), 20, "and holds nothing any more");
     }
 }

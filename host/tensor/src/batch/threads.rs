@@ -61,21 +61,10 @@ impl Threads {
         let now = now();
         let (lane, waiting) = lanes.admit(run, asker, now)?;
         let pushed = self.crew.feed(|queues| queues.push_run(&lane, waiting));
-        match pushed {
-            Some(Ok(swept)) => {
-                for waiting in swept {
-                    let late = waiting.deadline.map(|at| now.saturating_duration_since(at));
-                    let late = late.unwrap_or_default();
-                    waiting
-                        .caller
-                        .answer
-                        .give(Err(TensorError::Expired { late }));
-                }
-                Ok(answered)
-            }
-            Some(Err(full)) => Err(self.overloaded(full)),
-            None => Err(self.lost()),
-        }
+        let (swept, pushed) = pushed.ok_or_else(|| self.lost())?;
+        swept.into_iter().for_each(|waiting| waiting.expire(now));
+        pushed.map_err(|full| self.overloaded(full))?;
+        Ok(answered)
     }
 
     /// Queues work that is no run; as [`crate::Workers::submit`].
