@@ -81,15 +81,11 @@ impl SharedRuns {
                 let working = run
                     .account
                     .charge(session.graph().n_bytes(&run.inputs)?, 0)?;
-                match running.await {
-                    Ok(tensors) => {
-                        drop(working);
-                        charged(session, &run, &tensors)
-                    }
-                    Err(_) => {
-                        drop(working);
-                        session.run(run).await
-                    }
+                let ran = running.await;
+                drop(working);
+                match ran {
+                    Ok(tensors) => outputs_charged(&run, &tensors),
+                    Err(_) => session.run(run).await,
                 }
             }
             Found::Given => session.run(run).await,
@@ -198,6 +194,11 @@ fn charged(
         run.account
             .charge(session.graph().n_bytes(&run.inputs)?, 0)?,
     );
+    outputs_charged(run, tensors)
+}
+
+/// The outputs of another's run, held by this one as well.
+fn outputs_charged(run: &Run, tensors: &[Tensor]) -> Result<Vec<Tensor>, TensorError> {
     let charged = tensors.iter().map(|tensor| {
         let charge = run.account.charge(tensor.n_bytes() as u64, 1)?;
         Ok(with_charge(tensor, charge))
