@@ -6,11 +6,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use trommel_tensor::{Account, Device, Session};
-use trommel_tests::devices::{Array, devices, graph};
+use trommel_tests::devices::{Array, graph};
 use trommel_tests::onnx::{Attribute, Dim, Writer, linear};
 use trommel_tests::random::Random;
 
-use super::{ask, perceptron, rows};
+use super::{ask, perceptron, rows, two_threaded};
 
 /// Cases of the property where `PROPTEST_CASES` does not say.
 const N_CASES: u32 = 6;
@@ -142,7 +142,7 @@ fn every_caller_gets_its_own_rows_bit_for_bit_as_if_alone() {
         .build()
         .unwrap();
     let graphs: Vec<_> = models().iter().map(|file| graph(file)).collect();
-    let places: Vec<Place> = devices()
+    let places: Vec<Place> = two_threaded()
         .into_iter()
         .map(|(name, device)| Place {
             name,
