@@ -40,6 +40,25 @@ fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
             .contains("nan-node"),
         "{told}"
     );
+    let half = trommel(&["devices", "--json", "--precision", "f16", model], "");
+    let half: serde_json::Value = serde_json::from_str(&half.out).expect("one object");
+    assert_eq!(half["devices"][0]["stores_f16"], false, "the CPU");
+    let bytes = |of: &serde_json::Value| of["models"][0]["weight_bytes"].as_u64().unwrap();
+    assert!(2 * bytes(&half) <= bytes(&told) + 1024, "{half}");
+    assert!(
+        half["models"][0]["f16_values"].as_u64().unwrap() > 0,
+        "{half}"
+    );
+    assert_eq!(told["models"][0]["f16_values"], 0);
+    let listed = trommel(&["devices", "--precision", "f16", model], "");
+    let halves = listed.out.lines().find(|line| line.starts_with("f16: "));
+    assert!(
+        halves.is_some_and(|line| line.contains("in f32 on cpu")),
+        "{}",
+        listed.out
+    );
+    let plan = trommel(&["plan", model, "--precision", "f16"], "");
+    assert!(plan.out.contains(", as f16 %"), "{}{}", plan.out, plan.err);
     let plan = trommel(&["plan", model, "--batch", "8"], "");
     assert!(
         plan.out.contains("input %0 = i64 [8, "),

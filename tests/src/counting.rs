@@ -75,6 +75,10 @@ impl Session for CountingSession {
         self.inner.graph()
     }
 
+    fn stores_halves(&self) -> Result<(), String> {
+        self.inner.stores_halves()
+    }
+
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
         self.n_runs.fetch_add(1, Ordering::Relaxed);
         self.inner.run(run)

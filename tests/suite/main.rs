@@ -12,6 +12,7 @@ mod cache;
 mod generated;
 mod gpu;
 mod graphs;
+mod halves;
 mod hostile;
 mod image_quality;
 mod images;

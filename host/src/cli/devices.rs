@@ -4,12 +4,12 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use trommel::registry::bundled;
 use trommel_tensor::{
-    AdapterKind, AdapterSummary, Graph, PlanSummary, TensorError, Weights, adapters, plan_summary,
-    plan_text,
+    AdapterKind, AdapterSummary, Graph, PlanSummary, Precision, TensorError, Weights, adapters,
+    plan_summary, plan_text,
 };
 
 use super::Exit;
@@ -21,9 +21,30 @@ pub(super) struct DevicesArguments {
     /// ONNX files to look at, instead of the bundled models.
     #[arg(value_name = "MODEL")]
     models: Vec<PathBuf>,
+    /// How values are to be stored: f16 where a device can.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionArgument,
     /// One JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// As a manifest's `precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionArgument {
+    /// Whole.
+    F32,
+    /// Half.
+    F16,
+}
+
+impl PrecisionArgument {
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::Single,
+            Self::F16 => Precision::Half,
+        }
+    }
 }
 
 /// A model, and how a GPU would run it.
@@ -34,19 +55,21 @@ struct Covered {
 
 /// Lists the CPU, every adapter, and which models a GPU would run.
 pub(super) fn devices(arguments: &DevicesArguments) -> anyhow::Result<Exit> {
-    let (adapters, models) = (adapters(), models(&arguments.models)?);
+    let precision = arguments.precision.precision();
+    let (adapters, models) = (adapters(), models(&arguments.models, precision)?);
     match arguments.json {
         true => writeln!(stdout(), "{}", as_json(&adapters, &models))?,
-        false => write_table(&mut stdout(), &adapters, &models)?,
+        false => write_table(&mut stdout(), &adapters, &models, precision)?,
     }
     Ok(Exit::Done)
 }
 
 /// The files given, or else the bundled models, each planned for sizes of 2.
-fn models(files: &[PathBuf]) -> anyhow::Result<Vec<Covered>> {
+fn models(files: &[PathBuf], precision: Precision) -> anyhow::Result<Vec<Covered>> {
     let covered = |name: &str, file: &[u8]| {
         let graph = Graph::from_onnx(file, &Weights::default());
         let graph = graph.with_context(|| format!("the model {name}"))?;
+        let graph = graph.stored_as(precision);
         let (name, plan) = (name.to_owned(), plan_summary(&graph, &[]));
         Ok(Covered { name, plan })
     };
@@ -77,6 +100,7 @@ fn write_table(
     out: &mut impl Write,
     adapters: &[AdapterSummary],
     models: &[Covered],
+    precision: Precision,
 ) -> anyhow::Result<()> {
     writeln!(out, "DEVICE  KIND        NAME")?;
     writeln!(out, "cpu     cpu         this machine's processor")?;
@@ -103,20 +127,48 @@ fn write_table(
             }
         )?;
     }
+    if precision == Precision::Half {
+        writeln!(out, "\n{}", who_halves(adapters))?;
+    }
     writeln!(out, "\nMODEL           ON A GPU")?;
     for Covered { name, plan } in models {
         let answer = match plan {
-            Ok(plan) => format!(
-                "yes: {} steps, {} KiB of values, {} KiB of weights",
-                plan.n_steps,
-                plan.arena_bytes >> 10,
-                plan.weight_bytes >> 10
-            ),
+            Ok(plan) => {
+                let halves = match plan.n_halves {
+                    0 => String::new(),
+                    n => format!(", {n} of both in f16"),
+                };
+                format!(
+                    "yes: {} steps, {} KiB of values, {} KiB of weights{halves}",
+                    plan.n_steps,
+                    plan.arena_bytes >> 10,
+                    plan.weight_bytes >> 10
+                )
+            }
             Err(error) => format!("no, on the CPU: {error}"),
         };
         writeln!(out, "{:<15} {}", shown(name), shown(&answer))?;
     }
     Ok(())
+}
+
+/// Which devices store f16; the others run such models in f32.
+fn who_halves(adapters: &[AdapterSummary]) -> String {
+    let numbered = adapters.iter().enumerate();
+    let (half, whole): (Vec<_>, Vec<_>) = numbered.partition(|(_, it)| it.stores_halves());
+    let names = |of: &[(usize, &AdapterSummary)]| -> Vec<String> {
+        of.iter()
+            .map(|(number, _)| format!("gpu:{number}"))
+            .collect()
+    };
+    let whole = [vec!["cpu".to_owned()], names(&whole)].concat().join(", ");
+    match half.is_empty() {
+        true => format!("f16: stored nowhere; in f32 on {whole}"),
+        false => format!(
+            "f16: stored on {}; in f32 on {whole}",
+            names(&half).join(", ")
+        ),
+    }
 }
 
 fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
@@ -132,6 +184,7 @@ fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
             "storage_buffers": adapter.limits.storage_buffers,
             "workgroup_bytes": adapter.limits.workgroup_bytes,
             "features": adapter.features,
+            "stores_f16": adapter.stores_halves(),
         })
     };
     let model = |Covered { name, plan }: &Covered| match plan {
@@ -142,6 +195,7 @@ fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
             "operations": plan.n_operations,
             "arena_bytes": plan.arena_bytes,
             "weight_bytes": plan.weight_bytes,
+            "f16_values": plan.n_halves,
         }),
         Err(error) => json!({
             "model": name,
@@ -153,7 +207,7 @@ fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
             "why": error.to_string(),
         }),
     };
-    let cpu = json!({ "device": "cpu", "kind": "cpu" });
+    let cpu = json!({ "device": "cpu", "kind": "cpu", "stores_f16": false });
     let devices = [cpu].into_iter();
     json!({
         "devices": devices.chain(adapters.iter().enumerate().map(device)).collect::<Vec<_>>(),
@@ -173,6 +227,9 @@ pub(super) struct PlanArguments {
     /// The size of another named dimension; may be given more than once.
     #[arg(long, value_name = "NAME=N")]
     size: Vec<String>,
+    /// How values are to be stored.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionArgument,
 }
 
 /// Prints how a GPU would run a model.
@@ -181,6 +238,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> anyhow::Result<Exit> {
     let file =
         std::fs::read(&arguments.model).with_context(|| format!("{shown} cannot be read"))?;
     let graph = Graph::from_onnx(&file, &Weights::default()).with_context(|| shown.to_string())?;
+    let graph = graph.stored_as(arguments.precision.precision());
     let mut sizes = Vec::new();
     for port in graph.inputs() {
         if let Some(trommel_tensor::Dimension::Symbol(name)) = port.shape.first() {

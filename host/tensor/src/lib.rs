@@ -29,7 +29,7 @@ pub use device::gpu::{
 };
 pub use device::{Device, Run, Session, Storage};
 pub use error::TensorError;
-pub use graph::{Digest, Fixed, Graph};
+pub use graph::{Digest, Fixed, Graph, Precision};
 pub use plan::{PlanSummary, plan_summary, plan_text};
 pub use preprocess::{Pixels, Preparation, Preprocess};
 pub use quota::WorkQuota;

@@ -55,6 +55,12 @@ pub trait Session: Debug + Send + Sync {
     /// model cannot compute on these values; `DeviceLost`.
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>>;
 
+    /// Whether its runs store values as f16, when the graph asks for it; else why they do
+    /// not. Every device may store f32 instead.
+    fn stores_halves(&self) -> Result<(), String> {
+        Err("the CPU device computes in f32 throughout".to_owned())
+    }
+
     /// Finds out how many rows of several callers score the same together as alone, for the
     /// shapes that most runs will have: so many, one where two are no faster, or why none are
     /// joined. None where the graph has no rows. Callers find out otherwise, at the cost of a run or two. Blocking and perhaps

@@ -9,12 +9,12 @@ use crate::TensorError;
 use crate::graph::read::chain;
 
 /// When each intermediate value is born and dies, and its size as an expression.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Footprint {
     steps: Vec<Step>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Step {
     born: Vec<Size>,
     dying: Vec<Size>,

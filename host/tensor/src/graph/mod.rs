@@ -61,8 +61,29 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// How a device that can stores what lies between a model's inputs and outputs, and its
+/// weights. Sums are f32 either way, and so are inputs and outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// As f32.
+    #[default]
+    Single,
+    /// As f16 where numbers fit: half the bytes, and eleven bits of each.
+    Half,
+}
+
+impl Precision {
+    /// As manifests and messages spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "f32",
+            Self::Half => "f16",
+        }
+    }
+}
+
 /// A model as its file says it, checked, typed and decluttered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Graph {
     digest: Digest,
     inputs: Vec<Port>,
@@ -74,6 +95,7 @@ pub struct Graph {
     weight_bytes: u64,
     rows: RowsAxis,
     rows_are_exact: bool,
+    precision: Precision,
 }
 
 impl Graph {
@@ -115,6 +137,7 @@ impl Graph {
             weight_bytes: footprint::weight_bytes(&model),
             rows: RowsAxis::of(&model),
             rows_are_exact: true,
+            precision: Precision::Single,
             model,
         })
     }
@@ -174,6 +197,19 @@ impl Graph {
     /// Whether a row is the same, bit for bit, in any batch.
     pub fn rows_are_exact(&self) -> bool {
         self.rows_are_exact
+    }
+
+    /// The same graph, asking devices to store its values so. A device that cannot store
+    /// f16 stores f32, which is never further from what the file says.
+    #[must_use]
+    pub fn stored_as(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// How devices that can are to store its values.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Why rows of several callers never run together, as far as the graph alone tells;

@@ -11,7 +11,7 @@ use super::{Binding, Graph};
 use crate::shape::n_bytes;
 
 /// The symbol that counts the rows, or why there are none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RowsAxis(Result<Symbol, String>);
 
 impl RowsAxis {

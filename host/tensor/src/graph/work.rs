@@ -13,7 +13,7 @@ use crate::TensorError;
 use crate::graph::read::chain;
 
 /// Operations of all nodes: those of fixed sizes as their sum, the others as expressions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Work {
     fixed: u64,
     symbolic: Vec<TDim>,

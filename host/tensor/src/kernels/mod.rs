@@ -74,13 +74,14 @@ pub(crate) fn program(plan: &Plan, step: &Step) -> Program {
 mod tests {
     use super::*;
     use crate::plan::{
-        Axis, Contract, Element, Place, Pool, PoolKind, Spatial, Step, Value, ValueId, View,
+        Axis, Contract, Element, Place, Pool, PoolKind, Spatial, Step, Stored, Value, ValueId, View,
     };
 
     /// A plan of one step from value 0 to value 1, both of one element.
     fn of(body: Body) -> Plan {
         let value = Value {
             element: Element::F32,
+            stored: Stored::Whole,
             n_elements: 1,
             place: Place::Arena(0),
         };

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{Program, THREADS};
-use crate::plan::{Element, Map, Place, Plan, Source, Step, ValueId, View};
+use crate::plan::{Element, Map, Place, Plan, Source, Step, Stored, Value, ValueId, View};
 
 /// A shader in the making.
 pub(super) struct Text<'a> {
@@ -27,7 +27,12 @@ impl<'a> Text<'a> {
             tells_faults: false,
             knows_wide: false,
         };
-        let out = stored(step.element());
+        let made = plan.value(step.output);
+        let mut values = text.inputs.iter().map(|input| plan.value(*input));
+        if made.stored == Stored::Half || values.any(|it| it.stored == Stored::Half) {
+            text.line("enable f16;");
+        }
+        let out = stored(made);
         text.line("@group(0) @binding(0) var<uniform> part: vec4<u32>;");
         text.line(format_args!(
             "@group(0) @binding(1) var<storage, read_write> out: array<{out}>;"
@@ -43,25 +48,24 @@ impl<'a> Text<'a> {
             text.line(format_args!(
                 "@group(0) @binding({}) var<storage, {access}> v{at}: array<{}>;",
                 at + 2,
-                stored(value.element)
+                stored(value)
             ));
         }
+        if made.stored == Stored::Half {
+            text.line(include_str!("halved.wgsl"));
+        }
         let carried = computed(step.body.element());
-        match &step.tail {
-            None => {
-                let packed = packed(step.element(), "it");
-                text.line(format_args!(
-                    "fn store(i: u32, it: {carried}) {{ out[i] = {packed}; }}"
-                ));
-            }
+        let finished = match &step.tail {
+            None => "it",
             Some(tail) => {
                 text.map("finish", tail, Some(carried));
-                let packed = packed(step.element(), "finish(i, it)");
-                text.line(format_args!(
-                    "fn store(i: u32, it: {carried}) {{ out[i] = {packed}; }}"
-                ));
+                "finish(i, it)"
             }
-        }
+        };
+        let packed = packed(made, finished);
+        text.line(format_args!(
+            "fn store(i: u32, it: {carried}) {{ out[i] = {packed}; }}"
+        ));
         text
     }
 
@@ -86,6 +90,16 @@ impl<'a> Text<'a> {
         format!("v{}", at.expect("a step reads its inputs"))
     }
 
+    /// The element at an offset, as it is computed with.
+    fn loaded(&self, view: &View, at: &str) -> String {
+        let from = format!("{}[{at}]", self.binding(view.value));
+        match (view.element, self.plan.value(view.value).stored) {
+            (_, Stored::Half) => format!("f32({from})"),
+            (Element::Bool, Stored::Whole) => format!("{from} != 0u"),
+            (_, Stored::Whole) => from,
+        }
+    }
+
     /// `fn name(i: u32) -> i32`, from a row-major index to a sum of strides.
     pub(super) fn offsets(&mut self, name: &str, shape: &[usize], strides: &[i64], offset: i64) {
         let body = offset_of(shape, strides, offset);
@@ -94,8 +108,7 @@ impl<'a> Text<'a> {
 
     /// `fn name(at: i32) -> T`, the element at an offset of a view's value.
     pub(super) fn element(&mut self, name: &str, view: &View) {
-        let binding = self.binding(view.value);
-        let loaded = loaded(view.element, &format!("{binding}[at]"));
+        let loaded = self.loaded(view, "at");
         let element = computed(view.element);
         self.line(format_args!(
             "fn {name}(at: i32) -> {element} {{ return {loaded}; }}"
@@ -106,10 +119,7 @@ impl<'a> Text<'a> {
     pub(super) fn reader(&mut self, name: &str, view: &View) {
         let at = format!("{name}_at");
         self.offsets(&at, &view.shape, &view.strides, view.offset);
-        let loaded = loaded(
-            view.element,
-            &format!("{}[{at}(i)]", self.binding(view.value)),
-        );
+        let loaded = self.loaded(view, &format!("{at}(i)"));
         let element = computed(view.element);
         self.line(format_args!(
             "fn {name}(i: u32) -> {element} {{ return {loaded}; }}"
@@ -192,34 +202,30 @@ impl<'a> Text<'a> {
 }
 
 /// How elements lie in a buffer.
-fn stored(element: Element) -> &'static str {
-    match element {
-        Element::F32 => "f32",
-        Element::I32 => "i32",
-        Element::I64 => "vec2<u32>",
-        Element::Bool => "u32",
+fn stored(value: &Value) -> &'static str {
+    match (value.element, value.stored) {
+        (_, Stored::Half) => "f16",
+        (Element::Bool, Stored::Whole) => "u32",
+        (other, Stored::Whole) => computed(other),
     }
 }
 
 /// How they are computed with.
 pub(super) fn computed(element: Element) -> &'static str {
     match element {
+        Element::F32 => "f32",
+        Element::I32 => "i32",
+        Element::I64 => "vec2<u32>",
         Element::Bool => "bool",
-        other => stored(other),
     }
 }
 
-fn loaded(element: Element, from: &str) -> String {
-    match element {
-        Element::Bool => format!("{from} != 0u"),
-        _ => from.to_owned(),
-    }
-}
-
-fn packed(element: Element, expression: &str) -> String {
-    match element {
-        Element::Bool => format!("select(0u, 1u, {expression})"),
-        _ => expression.to_owned(),
+/// An expression as it lies in a buffer.
+fn packed(value: &Value, expression: &str) -> String {
+    match (value.element, value.stored) {
+        (_, Stored::Half) => format!("halved({expression})"),
+        (Element::Bool, Stored::Whole) => format!("select(0u, 1u, {expression})"),
+        (_, Stored::Whole) => expression.to_owned(),
     }
 }
 

@@ -102,7 +102,7 @@ fn lives(plan: &Plan) -> Vec<Option<(usize, usize)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Body, Element, Map, PlanPort, Step, ValueId, View};
+    use super::super::{Body, Element, Map, PlanPort, Step, Stored, ValueId, View};
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
@@ -110,12 +110,14 @@ mod tests {
         value_bytes: 1 << 30,
         arena_bytes: 1 << 30,
         inputs: 6,
+        halves: false,
     };
 
     /// Copies of the input, all of which are outputs.
     fn copies(n: usize) -> Plan {
         let value = Value {
             element: Element::F32,
+            stored: Stored::Whole,
             n_elements: 4,
             place: Place::Arena(0),
         };

@@ -130,13 +130,14 @@ fn joined(maker: &Step, step: &Step, source: usize) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Element, Function2, Node, Place, PlanPort, Value, View};
+    use super::super::{Element, Function2, Node, Place, PlanPort, Stored, Value, View};
     use super::*;
 
     /// `n` additions, each of the one before and the first input.
     fn chain(n: usize) -> Plan {
         let value = Value {
             element: Element::F32,
+            stored: Stored::Whole,
             n_elements: 4,
             place: Place::Arena(0),
         };
@@ -175,6 +176,7 @@ mod tests {
             value_bytes: 1 << 20,
             arena_bytes: 1 << 30,
             inputs: 6,
+            halves: false,
         }
     }
 

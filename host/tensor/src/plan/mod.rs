@@ -1,14 +1,15 @@
 //! What a device does for one set of sizes, step by step: the middle of the three
 //! stages graph → plan → kernels.
 //!
-//! [`lower`] makes steps of a graph's nodes, [`fuse`] makes fewer of them, and
-//! [`arena`] gives every value its bytes; [`validate`] lets no plan pass that would read or
+//! [`lower`] makes steps of a graph's nodes, [`fuse`] makes fewer of them, [`half`] says
+//! which values of a graph that asks for it are stored as f16, and [`arena`] gives every value its bytes; [`validate`] lets no plan pass that would read or
 //! write what is not its own. A plan knows shapes, strides and offsets;
 //! it knows neither tract nor a device, so within the same [`Bounds`] it prints the same
 //! everywhere.
 
 mod arena;
 mod fuse;
+mod half;
 mod lower;
 mod map;
 mod print;
@@ -30,7 +31,7 @@ pub(crate) use view::View;
 use tract_onnx::prelude::SymbolValues;
 
 use crate::graph::panic_message;
-use crate::{Graph, TensorError};
+use crate::{Graph, Precision, TensorError};
 
 /// What a device must hold for a plan, and what it can bind.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub(crate) struct Bounds {
     pub(crate) arena_bytes: u64,
     /// Values that one step may read.
     pub(crate) inputs: usize,
+    /// Whether values may be stored as f16.
+    pub(crate) halves: bool,
 }
 
 /// Elements of one value at most: kernels count them in 32 bits, with a sign.
@@ -81,6 +84,15 @@ impl Element {
     }
 }
 
+/// How elements lie in memory. Kernels compute with their [`Element`] either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// As they are computed with.
+    Whole,
+    /// F32 as f16, two to a word.
+    Half,
+}
+
 /// A value of a plan, by its place in [`Plan::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ValueId(pub(crate) usize);
@@ -89,6 +101,7 @@ pub(crate) struct ValueId(pub(crate) usize);
 #[derive(Debug, Clone)]
 pub(crate) struct Value {
     pub(crate) element: Element,
+    pub(crate) stored: Stored,
     pub(crate) n_elements: usize,
     pub(crate) place: Place,
 }
@@ -97,7 +110,20 @@ impl Value {
     /// Bytes on the device; an empty value has the room of one element, since
     /// nothing smaller can be bound.
     pub(crate) fn n_bytes(&self) -> u64 {
-        (self.n_elements.max(1) as u64).saturating_mul(self.element.n_bytes())
+        self.bytes_of(self.n_elements.max(1))
+    }
+
+    /// Bytes of its elements, rounded up to words: what a weight of it holds.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.bytes_of(self.n_elements)
+    }
+
+    fn bytes_of(&self, n_elements: usize) -> u64 {
+        let n_elements = n_elements as u64;
+        match self.stored {
+            Stored::Whole => n_elements.saturating_mul(self.element.n_bytes()),
+            Stored::Half => n_elements.div_ceil(2).saturating_mul(4),
+        }
     }
 }
 
@@ -113,7 +139,8 @@ pub(crate) enum Place {
 /// A constant as the device keeps it.
 #[derive(Debug, Clone)]
 pub(crate) struct Weight {
-    /// Elements as [`Element`] says, little-endian.
+    /// Elements as [`Element`] and [`Stored`] say, little-endian; of f16 a last word may be
+    /// half empty.
     pub(crate) bytes: Arc<[u8]>,
 }
 
@@ -149,6 +176,9 @@ impl Plan {
         let plan = || {
             let mut plan = lower::lower(graph, sizes, bounds)?;
             fuse::fuse(&mut plan, bounds);
+            if graph.precision() == Precision::Half && bounds.halves {
+                half::halve(&mut plan);
+            }
             arena::place(&mut plan, bounds)?;
             validate::validate(&plan, bounds)?;
             Ok(plan)
@@ -171,6 +201,12 @@ impl Plan {
 
     pub(crate) fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
+    }
+
+    /// Values stored as f16.
+    pub(crate) fn n_halves(&self) -> usize {
+        let values = self.values.iter();
+        values.filter(|value| value.stored == Stored::Half).count()
     }
 
     /// Multiplications and additions of all steps, roughly, for who reads a plan; saturating.
@@ -199,6 +235,7 @@ const COMMON: Bounds = Bounds {
     value_bytes: 128 << 20,
     arena_bytes: 1 << 30,
     inputs: 6,
+    halves: true,
 };
 
 /// How large a graph's plan is.
@@ -212,6 +249,8 @@ pub struct PlanSummary {
     pub arena_bytes: u64,
     /// Bytes of weights on the device.
     pub weight_bytes: u64,
+    /// Weights and values in between that are stored as f16.
+    pub n_halves: usize,
 }
 
 /// How a GPU would run a graph, in figures. `sizes` as for [`plan_text`], and so are the
@@ -225,6 +264,7 @@ pub fn plan_summary(graph: &Graph, sizes: &[(String, usize)]) -> Result<PlanSumm
         n_operations: plan.n_operations(),
         arena_bytes: plan.arena_bytes,
         weight_bytes: weights.map(|weight| weight.bytes.len() as u64).sum(),
+        n_halves: plan.n_halves(),
     })
 }
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::view::count;
 use super::{
-    AttendAxis, Axis, Body, Element, Map, Node, Place, Plan, PlanPort, PoolKind, Source, ValueId,
-    View,
+    AttendAxis, Axis, Body, Element, Map, Node, Place, Plan, PlanPort, PoolKind, Source, Stored,
+    ValueId, View,
 };
 use crate::shape::shown;
 
@@ -43,7 +43,7 @@ impl Display for View {
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let weights: usize = self.weights.iter().map(|weight| weight.bytes.len()).sum();
-        writeln!(
+        write!(
             f,
             "{} steps, {} operations, arena {} bytes, {} weights of {weights} bytes",
             self.steps.len(),
@@ -51,6 +51,15 @@ impl Display for Plan {
             self.arena_bytes,
             self.weights.len()
         )?;
+        let halves = self.values.iter().enumerate();
+        let halves = halves.filter(|(_, value)| {
+            value.stored == Stored::Half && matches!(value.place, Place::Weight(_))
+        });
+        for (number, (at, _)) in halves.enumerate() {
+            let before = if number == 0 { ", as f16" } else { "" };
+            write!(f, "{before} {}", ValueId(at))?;
+        }
+        writeln!(f)?;
         let port = |f: &mut Formatter<'_>, what: &str, port: &PlanPort| {
             let element = self.value(port.value).element;
             writeln!(
@@ -69,7 +78,11 @@ impl Display for Plan {
                 Place::Arena(offset) => offset,
                 Place::Weight(_) => unreachable!("a step makes no weight"),
             };
-            write!(f, "{} @{place} = {}", step.output, step.body)?;
+            let stored = match value.stored {
+                Stored::Whole => "",
+                Stored::Half => "f16 ",
+            };
+            write!(f, "{} @{place} = {stored}{}", step.output, step.body)?;
             if let Some(tail) = &step.tail {
                 write!(f, " then {tail}")?;
             }

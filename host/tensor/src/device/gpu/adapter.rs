@@ -4,6 +4,9 @@ use futures_util::FutureExt as _;
 
 use crate::TensorError;
 
+/// As WebGPU names it.
+const HALVES: &str = "shader-f16";
+
 /// What an adapter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterKind {
@@ -30,6 +33,13 @@ pub struct AdapterSummary {
     pub limits: AdapterLimits,
     /// Features of it that are used, as WebGPU names them; nothing needs any.
     pub features: Vec<&'static str>,
+}
+
+impl AdapterSummary {
+    /// Whether values of a model that asks for it can be stored as f16.
+    pub fn stores_halves(&self) -> bool {
+        self.features.contains(&HALVES)
+    }
 }
 
 /// What of an adapter bounds a plan. How much memory it has in all, drivers do not tell
@@ -110,7 +120,10 @@ fn found() -> Vec<wgpu::Adapter> {
 
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
     let (info, limits) = (adapter.get_info(), adapter.limits());
-    let used = [(wgpu::Features::PIPELINE_CACHE, "pipeline-cache")];
+    let used = [
+        (wgpu::Features::PIPELINE_CACHE, "pipeline-cache"),
+        (wgpu::Features::SHADER_F16, HALVES),
+    ];
     AdapterSummary {
         driver: format!("{} {}", info.driver, info.driver_info)
             .trim()

@@ -130,7 +130,8 @@ impl Live {
             min_uniform_buffer_offset_alignment: own.min_uniform_buffer_offset_alignment,
             ..wgpu::Limits::downlevel_defaults()
         };
-        let features = adapter.features() & wgpu::Features::PIPELINE_CACHE;
+        let used = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SHADER_F16;
+        let features = adapter.features() & used;
         let opened = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("trommel"),
             required_features: features,
@@ -236,7 +237,14 @@ impl Live {
             value_bytes: binding,
             arena_bytes: options.max_arena_bytes.min(self.limits.max_buffer_size),
             inputs: inputs as usize,
+            halves: self.stores_halves(options),
         }
+    }
+
+    /// Whether values of a model that asks for it are stored as f16.
+    pub(super) fn stores_halves(&self, options: &GpuOptions) -> bool {
+        let features = self.device.features();
+        options.halves && features.contains(wgpu::Features::SHADER_F16)
     }
 
     /// Operations that one run may take here.

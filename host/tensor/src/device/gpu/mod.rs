@@ -28,7 +28,8 @@ use futures_util::future::BoxFuture;
 use crate::batch::{Style, Threads};
 use crate::graph::Digest;
 use crate::{
-    CpuDevice, CpuOptions, Device, Dtype, Graph, Preparation, Session, Storage, Tensor, TensorError,
+    CpuDevice, CpuOptions, Device, Dtype, Graph, Precision, Preparation, Session, Storage, Tensor,
+    TensorError,
 };
 pub use adapter::{AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, adapters};
 use live::{Flights, Live, SOFTWARE_SHARE};
@@ -66,6 +67,8 @@ pub struct GpuOptions {
     /// The longest that an idle GPU waits for more callers when some came together a moment
     /// ago.
     pub patience: Duration,
+    /// Whether values may be stored as f16, where a model asks for it and the adapter can.
+    pub halves: bool,
     /// A folder for compiled pipelines; none keeps them in memory.
     pub pipeline_cache: Option<PathBuf>,
     /// The CPU device behind it.
@@ -75,7 +78,7 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     /// The best hardware adapter, unchecked shaders, ten seconds, two thousand million
     /// operations a launch, four million million a run, a tenth of a million million a batch,
-    /// 2 GiB, 1,024 waiting runs, half a millisecond, no folder.
+    /// 2 GiB, 1,024 waiting runs, half a millisecond, f16 where it is asked for, no folder.
     fn default() -> Self {
         Self {
             adapter: AdapterChoice::Hardware,
@@ -88,6 +91,7 @@ impl Default for GpuOptions {
             max_waiting: 1024,
             batching: true,
             patience: Duration::from_micros(500),
+            halves: true,
             pipeline_cache: None,
             cpu: CpuOptions::default(),
         }
@@ -98,9 +102,12 @@ impl Default for GpuOptions {
 #[derive(Debug)]
 pub struct GpuDevice {
     shared: Arc<Shared>,
-    /// By the graph, and by whether its rows are exact.
-    sessions: Mutex<HashMap<(Digest, bool), Arc<Place>>>,
+    sessions: Mutex<HashMap<Key, Arc<Place>>>,
 }
+
+/// What makes two sessions one: the graph, whether its rows are exact, and how its values
+/// are stored.
+type Key = (Digest, bool, Precision);
 
 /// Where a graph's session stands. It is locked while that is made, which may take
 /// seconds, so that nobody makes it twice and no other graph waits.
@@ -166,7 +173,7 @@ impl GpuDevice {
         live.map_or(0, |live| live.pipelines.n_refused())
     }
 
-    fn place(&self, key: (Digest, bool)) -> Arc<Place> {
+    fn place(&self, key: Key) -> Arc<Place> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever makes a session holds its place; the others are left by sessions that ended.
         sessions.retain(|_, place| {
@@ -216,7 +223,7 @@ impl Device for GpuDevice {
 
     fn session(&self, graph: &Arc<Graph>) -> Result<Arc<dyn Session>, TensorError> {
         let digest = graph.digest();
-        let place = self.place((digest, graph.rows_are_exact()));
+        let place = self.place((digest, graph.rows_are_exact(), graph.precision()));
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = place.upgrade() {
             return Ok(session);

@@ -19,7 +19,7 @@ use crate::batch::{BatchCounts, Caller, Counts, Lanes, Runner};
 use crate::device::cpu::{CpuStorage, now};
 use crate::graph::panic_message;
 use crate::plan::Place;
-use crate::{Dimension, Graph, Run, Session, Tensor, TensorError};
+use crate::{Dimension, Graph, Precision, Run, Session, Tensor, TensorError};
 
 /// See [`crate::device`].
 #[derive(Debug)]
@@ -142,6 +142,20 @@ impl Session for GpuSession {
             }
         }
         .boxed()
+    }
+
+    fn stores_halves(&self) -> Result<(), String> {
+        let shared = &self.core.shared;
+        let live = shared.gpu.peek();
+        if self.core.graph.precision() != Precision::Half {
+            Err("nobody asks for it".to_owned())
+        } else if self.is_the_cpus() || live.is_none() {
+            Err("the CPU runs it, in f32".to_owned())
+        } else if live.is_some_and(|live| live.stores_halves(&shared.options)) {
+            Ok(())
+        } else {
+            Err("the GPU stores no f16".to_owned())
+        }
     }
 
     fn settle(&self) -> Option<Result<usize, String>> {

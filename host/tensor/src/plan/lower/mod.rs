@@ -23,8 +23,8 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::view::count;
 use super::{
-    Body, Bounds, Element, MAX_ELEMENTS, Map, Place, Plan, PlanPort, Step, Uncovered, Value,
-    ValueId, View, Weight,
+    Body, Bounds, Element, MAX_ELEMENTS, Map, Place, Plan, PlanPort, Step, Stored, Uncovered,
+    Value, ValueId, View, Weight,
 };
 use crate::Graph;
 use crate::shape::shown;
@@ -302,6 +302,7 @@ impl Lowering<'_> {
         self.plan.weights.push(Weight { bytes });
         self.plan.values.push(Value {
             element,
+            stored: Stored::Whole,
             n_elements: count(shape),
             place,
         });
@@ -322,6 +323,7 @@ impl Lowering<'_> {
         }
         self.plan.values.push(Value {
             element,
+            stored: Stored::Whole,
             n_elements: count(shape),
             place: Place::Arena(0),
         });

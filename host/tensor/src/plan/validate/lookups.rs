@@ -121,7 +121,7 @@ pub(super) fn top(it: &Top, n: usize) -> Checked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Looked, Place, Value, ValueId};
+    use super::super::super::{Looked, Place, Stored, Value, ValueId};
     use super::super::whole::all_refused;
     use super::*;
 
@@ -129,6 +129,7 @@ mod tests {
     fn plan() -> Plan {
         let value = |element| Value {
             element,
+            stored: Stored::Whole,
             n_elements: 12,
             place: Place::Arena(0),
         };

@@ -7,7 +7,7 @@
 //!
 //! Held to: sizes and strides are counted in 32 bits; each view's smallest and largest
 //! offset lies within its value; a step fills each element of its output once and no other;
-//! a table's places lie within what they point into; no thread goes through more than
+//! f32 alone is stored as f16, and no input or output is; a table's places lie within what they point into; no thread goes through more than
 //! [`MAX_IN_TURN`] elements; each value lies within the arena where no other is alive.
 //! A group of a launch stores an element at least, so groups are counted in 32 bits too.
 
@@ -21,7 +21,10 @@ mod transformer;
 mod whole;
 
 use super::view::count;
-use super::{Body, Bounds, MAX_ELEMENTS, Place, Plan, PlanPort, Step, Uncovered, ValueId, View};
+use super::{
+    Body, Bounds, Element, MAX_ELEMENTS, Place, Plan, PlanPort, Step, Stored, Uncovered, ValueId,
+    View,
+};
 
 /// Elements that one thread goes through in turn at most: a launch cannot be interrupted,
 /// and nobody else's work goes on meanwhile.
@@ -62,13 +65,16 @@ fn values(plan: &Plan, bounds: &Bounds) -> Checked {
                 value.n_elements, bounds.value_bytes
             ));
         }
+        if value.stored == Stored::Half && !(bounds.halves && value.element == Element::F32) {
+            return Err(format!("{id} of {} is stored as f16", value.element));
+        }
         let Place::Weight(weight) = value.place else {
             continue;
         };
         let Some(weight) = plan.weights.get(weight) else {
             return Err(format!("{id} is a weight that is not there"));
         };
-        let n_bytes = value.n_elements as u64 * value.element.n_bytes();
+        let n_bytes = value.content_bytes();
         if weight.bytes.len() as u64 != n_bytes {
             return Err(format!(
                 "{id} takes {n_bytes} bytes, its weight has {}",
@@ -83,11 +89,13 @@ fn values(plan: &Plan, bounds: &Bounds) -> Checked {
 fn port(plan: &Plan, port: &PlanPort) -> Checked {
     let value = plan.values.get(port.value.0);
     let fits = value.is_some_and(|value| {
-        matches!(value.place, Place::Arena(_)) && value.n_elements == count(&port.shape)
+        matches!(value.place, Place::Arena(_))
+            && value.n_elements == count(&port.shape)
+            && value.stored == Stored::Whole
     });
     match fits {
         true => Ok(()),
-        false => Err(format!("{} is not as large as its port", port.value)),
+        false => Err(format!("{} does not lie as its port does", port.value)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Body, Element, Map, Node, Place, Plan, Source, Uncovered, Value, ValueId};
+use super::super::{Body, Element, Map, Node, Place, Plan, Source, Stored, Uncovered, Value, ValueId};
 use super::whole::{BOUNDS, Damage, whole};
 use super::*;
 
@@ -259,7 +259,21 @@ fn values_that_are_not_what_is_said_of_them_are_refused() {
                 "one value may have",
             ),
             (|it| it.values[0].n_elements = 1 << 19, "one value may have"),
-            (|it| it.values[0].n_elements = 7, "not as large as its port"),
+            (|it| it.values[0].n_elements = 7, "does not lie as its port"),
+            (
+                |it| it.values[0].stored = Stored::Half,
+                "does not lie as its port",
+            ),
+            // The convolution's weights, and a resizing's places.
+            (|it| it.values[1].stored = Stored::Half, "takes 576 bytes"),
+            (
+                |it| {
+                    let places = it.values.iter_mut();
+                    let mut places = places.filter(|it| it.element == Element::I32);
+                    places.next().unwrap().stored = Stored::Half;
+                },
+                "of i32 is stored as f16",
+            ),
             (|it| it.values[1].place = Place::Weight(99), "not there"),
             (
                 |it| it.weights[0].bytes = Arc::from([0; 4]),
@@ -274,6 +288,15 @@ fn values_that_are_not_what_is_said_of_them_are_refused() {
     };
     let error = validate(&whole(), &few).unwrap_err();
     assert!(error.why.contains("where one may read 2"), "{error}");
+    let mut halved = whole();
+    made(&mut halved, "pad").stored = Stored::Half;
+    assert_eq!(validate(&halved, &BOUNDS), Ok(()));
+    let never = Bounds {
+        halves: false,
+        ..BOUNDS
+    };
+    let error = validate(&halved, &never).unwrap_err();
+    assert!(error.why.contains("is stored as f16"), "{error}");
 }
 
 #[test]
@@ -307,6 +330,7 @@ fn values_that_lie_where_others_do_are_refused() {
         let view = View::whole(first, Element::F32, &[576]);
         it.values.push(Value {
             element: Element::F32,
+            stored: Stored::Whole,
             n_elements: 576,
             place: Place::Arena(32 << 10),
         });

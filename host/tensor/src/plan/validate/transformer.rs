@@ -73,7 +73,7 @@ pub(super) fn deconvolve(it: &Deconvolve, n: usize) -> Checked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Map, Node, Place, Source, Spatial, Value, ValueId, View};
+    use super::super::super::{Map, Node, Place, Source, Spatial, Stored, Value, ValueId, View};
     use super::super::whole::all_refused;
     use super::*;
 
@@ -83,6 +83,7 @@ mod tests {
         Plan {
             values: vec![Value {
                 element: Element::F32,
+                stored: Stored::Whole,
                 n_elements: N,
                 place: Place::Arena(0),
             }],

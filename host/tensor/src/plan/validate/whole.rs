@@ -6,7 +6,7 @@ use super::super::view::{count, row_major};
 use super::super::{
     Axis, Body, Bounds, Concat, Contract, Convolve, Element, Function2, Gather, Map, Node, Pad,
     PadMode, Place, Plan, PlanPort, Pool, PoolKind, Reduce, Reducer, Resize, ResizeAxis, Row,
-    RowKind, Source, Spatial, Step, Value, ValueId, View, Weight, arena,
+    RowKind, Source, Spatial, Step, Stored, Value, ValueId, View, Weight, arena,
 };
 use super::Checked;
 
@@ -15,11 +15,13 @@ pub(super) const BOUNDS: Bounds = Bounds {
     value_bytes: 1 << 20,
     arena_bytes: 1 << 20,
     inputs: 6,
+    halves: true,
 };
 
 fn value(plan: &mut Plan, element: Element, shape: &[usize], place: Place) -> View {
     plan.values.push(Value {
         element,
+        stored: Stored::Whole,
         n_elements: count(shape),
         place,
     });
