@@ -227,6 +227,34 @@ fn a_package_says_the_same_packed_and_not() {
 }
 
 #[test]
+fn a_model_that_asks_for_f16_is_shown_with_what_it_runs_in() {
+    let here = tempfile::tempdir().unwrap();
+    let folder = noop();
+    folder.edit(
+        "\n[limits]",
+        "precision = \"f16\"\ntolerance = 0.01\n\n[limits]",
+    );
+    folder.edit(
+        "file = \"calibrator.toml\"\n",
+        "file = \"calibrator.toml\"\n\n[[golden]]\nname = \"any\"\ntext = \"a\"\nlabel = \"spam\"\nat-least = 0\n",
+    );
+    let path = folder.path().to_str().unwrap();
+    let shown = inspected(here.path(), &[path]);
+    let model = &shown["models"][0];
+    assert_eq!(model["precision"], "f16", "{shown}");
+    assert!((model["tolerance"].as_f64().unwrap() - 0.01).abs() < 1e-6);
+    assert_eq!(model["runs_in"]["stored"], "f32", "{shown}");
+    let table = trommel(here.path(), &["plugin", "inspect", path]);
+    assert!(
+        table
+            .out
+            .contains("precision  f16 within 0.01, runs in f32 here: the CPU device"),
+        "{}",
+        table.out
+    );
+}
+
+#[test]
 fn a_package_of_another_host_is_shown_with_what_stands_in_its_way() {
     let here = tempfile::tempdir().unwrap();
     let shown = |folder: &PluginFolder| {

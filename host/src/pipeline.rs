@@ -7,6 +7,7 @@
 mod ask;
 mod build;
 mod device;
+mod halves;
 mod hot;
 mod judgement;
 mod keeper;
@@ -33,8 +34,8 @@ pub use hot::HotError;
 pub use judgement::{Called, Degraded, Judgement, Lineup, Timings, Unjudged};
 pub use serving::moment;
 pub use status::{
-    DetectorStatus, GuardStatus, LineupFileStatus, ModelRuns, RevisionStatus, RolloutStatus,
-    ShadowStatus, StageStatus,
+    DetectorStatus, GuardStatus, LineupFileStatus, ModelRuns, PrecisionStatus, RevisionStatus,
+    RolloutStatus, ShadowStatus, StageStatus,
 };
 pub use steps::{LoadedRevision, StepError};
 pub use transitions::TransitionCount;

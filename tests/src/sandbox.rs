@@ -10,7 +10,7 @@ use trommel::engine::{
 };
 use trommel::item::{Item, PartKind};
 use trommel::revision::RevisionId;
-use trommel_tensor::{CpuDevice, CpuOptions};
+use trommel_tensor::{CpuDevice, CpuOptions, Precision};
 
 use crate::spam_model;
 use crate::tokenizers::word_piece;
@@ -67,7 +67,7 @@ impl Sandbox {
             reads: vec![PartKind::Text, PartKind::Image],
             models: vec![ModelParts {
                 name: "spam".to_owned(),
-                graph: engine.graph("spam", &spam_model(), true)?,
+                graph: engine.graph("spam", &spam_model(), true, Precision::Single)?,
             }],
             tokenizers: vec![TokenizerParts {
                 name: "words".to_owned(),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use trommel_tensor::{Account, BatchCounts, Charge, Graph, Session, WorkQuota};
+use trommel_tensor::{
+    Account, BatchCounts, Charge, Graph, Precision, Session, TensorError, WorkQuota,
+};
 
 use super::bindings::DetectorPre;
 use super::call::CallState;
@@ -68,11 +70,13 @@ pub(super) struct Ready {
     pub(super) labels: BTreeSet<Label>,
     pub(super) reads: Vec<PartKind>,
     pub(super) models: BTreeMap<String, Arc<dyn Session>>,
+    /// The models that ask for f16, each with why it was sent to f32, if it was.
+    halves: BTreeMap<String, Option<String>>,
     pub(super) tokenizers: BTreeMap<String, Arc<Tokenizer>>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) limits: Limits,
     pub(super) account: Account,
-    _weights: Vec<Charge>,
+    weights: Arc<Vec<Charge>>,
 }
 
 impl Detector {
@@ -106,6 +110,18 @@ impl Detector {
     pub fn models(&self) -> impl Iterator<Item = (&str, BatchCounts)> {
         let models = self.0.models.iter();
         models.map(|(name, session)| (name.as_str(), session.counts()))
+    }
+
+    /// Its models that ask for f16, by name: whether they are stored so here, or why they
+    /// run in f32.
+    pub fn halves(&self) -> impl Iterator<Item = (&str, Result<(), String>)> {
+        self.0.halves.iter().map(|(name, sent_away)| {
+            let stored = match sent_away {
+                Some(why) => Err(why.clone()),
+                None => self.0.models[name].stores_halves(),
+            };
+            (name.as_str(), stored)
+        })
     }
 
     /// What it holds on the device now: weights, and the tensors of its calls.
@@ -144,6 +160,7 @@ impl Engine {
         let account = Account::with_work(name, max_bytes, u64::MAX, work);
         let weights = account.child("its weights", limits.weight_bytes, u64::MAX);
         let mut models = BTreeMap::new();
+        let mut halves = BTreeMap::new();
         let mut charges = Vec::new();
         for ModelParts { name, graph } in parts.models {
             let failed = |error| LoadError::Model {
@@ -153,6 +170,10 @@ impl Engine {
             charges.push(weights.charge(graph.weight_bytes(), 0).map_err(failed)?);
             let session = self.device.session(&graph).map_err(failed)?;
             tell(&parts.id, &name, session.as_ref());
+            if graph.precision() == Precision::Half {
+                tell_whole(&parts.id, &name, session.as_ref());
+                halves.insert(name.clone(), None);
+            }
             models.insert(name, session);
         }
         let mut tokenizers = BTreeMap::new();
@@ -174,18 +195,55 @@ impl Engine {
             labels: parts.labels,
             reads: parts.reads,
             models,
+            halves,
             tokenizers,
             settings: parts.settings,
             limits: parts.limits,
             account,
-            _weights: charges,
+            weights: Arc::new(charges),
         });
         self.try_start(&ready)?;
         Ok(Detector(ready))
     }
 
+    /// The same detector with all of its models in f32, because of `why`. It holds what the
+    /// other holds, and is charged nothing more: either is to be dropped. Blocking: not on a
+    /// caller's executor. `Model` when the device cannot make one ready.
+    pub fn in_single(&self, detector: &Detector, why: &str) -> Result<Detector, LoadError> {
+        let half = &detector.0;
+        let mut models = half.models.clone();
+        for name in half.halves.keys() {
+            let graph = Graph::clone(half.models[name].graph());
+            let graph = Arc::new(graph.stored_as(Precision::Single));
+            let session = self.device.session(&graph);
+            let session = session.map_err(|error: TensorError| LoadError::Model {
+                model: name.clone(),
+                error,
+            })?;
+            models.insert(name.clone(), session);
+        }
+        let sent_away = half.halves.keys();
+        Ok(Detector(Arc::new(Ready {
+            id: half.id.clone(),
+            revision: half.revision,
+            pre: half.pre.clone(),
+            labels: half.labels.clone(),
+            reads: half.reads.clone(),
+            models,
+            halves: sent_away
+                .map(|name| (name.clone(), Some(why.to_owned())))
+                .collect(),
+            tokenizers: half.tokenizers.clone(),
+            settings: half.settings.clone(),
+            limits: half.limits.clone(),
+            account: half.account.clone(),
+            weights: half.weights.clone(),
+        })))
+    }
+
     /// Reads a model's graph, sharing weights with the engine's other models. Whether a row
-    /// must score the same, bit for bit, in any batch, is `batch_exact`.
+    /// must score the same, bit for bit, in any batch, is `batch_exact`; how a device that
+    /// can is to store its values, `precision`.
     /// Blocking: not on a caller's executor. `LoadError::Model` when the
     /// file is no usable model.
     pub fn graph(
@@ -193,13 +251,15 @@ impl Engine {
         model: &str,
         onnx: &[u8],
         batch_exact: bool,
+        precision: Precision,
     ) -> Result<Arc<Graph>, LoadError> {
         let graph = Graph::from_onnx(onnx, &self.weights);
         let graph = graph.map(|graph| match batch_exact {
             true => graph,
             false => graph.with_close_rows(),
         });
-        graph.map(Arc::new).map_err(|error| LoadError::Model {
+        let graph = graph.map(|graph| Arc::new(graph.stored_as(precision)));
+        graph.map_err(|error| LoadError::Model {
             model: model.to_owned(),
             error,
         })
@@ -235,5 +295,12 @@ fn tell(detector: &DetectorId, model: &str, session: &dyn Session) {
             let why = session.graph().why_alone();
             tracing::debug!(%detector, model, why, "this model has no rows");
         }
+    }
+}
+
+/// Says of a model that asks for f16 that it runs in f32 here.
+fn tell_whole(detector: &DetectorId, model: &str, session: &dyn Session) {
+    if let Err(why) = session.stores_halves() {
+        tracing::warn!(%detector, model, why, "this model asks for f16 and runs in f32");
     }
 }

@@ -1,7 +1,7 @@
 //! Runs of models that detectors of one item ask for alike, computed once.
 //!
 //! Two runs are the same when the model is (by the digest of its file and of the inputs that
-//! were fixed in it, and by whether its rows must be exact), when they ask for the same
+//! were fixed in it, by whether its rows must be exact, and by how its values are stored), when they ask for the same
 //! outputs in the same order, and when each input is: the same tensor, as an image prepared
 //! in one way is for all who ask, or one of the same dtype, shape and bytes
 //! ([`Tensor::is_same`]). Whoever asks second is charged as if it had run: the host's saving
@@ -14,7 +14,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
-use trommel_tensor::{Account, Charge, Digest, Run, Session, Tensor, TensorError};
+use trommel_tensor::{Account, Charge, Digest, Precision, Run, Session, Tensor, TensorError};
 
 /// Bytes of inputs and outputs that are kept for the next who asks; what is beyond is
 /// computed for each.
@@ -35,9 +35,12 @@ pub(super) struct SharedRuns {
     runs: Mutex<Vec<Arc<SharedRun>>>,
 }
 
+/// What makes two models one.
+type Model = (Digest, bool, Precision);
+
 #[derive(Debug)]
 struct SharedRun {
-    model: (Digest, bool),
+    model: Model,
     inputs: Vec<(String, Tensor)>,
     outputs: Vec<String>,
     state: Mutex<State>,
@@ -178,9 +181,9 @@ impl SharedRun {
     }
 }
 
-fn model_of(session: &Arc<dyn Session>) -> (Digest, bool) {
+fn model_of(session: &Arc<dyn Session>) -> Model {
     let graph = session.graph();
-    (graph.digest(), graph.rows_are_exact())
+    (graph.digest(), graph.rows_are_exact(), graph.precision())
 }
 
 /// What another's run gave, charged to this one as if it had been computed for it: first for

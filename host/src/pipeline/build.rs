@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use trommel_tensor::{CpuDevice, CpuOptions, Device, TensorError};
 
 use super::Host;
+use super::halves;
 use super::hot::{Hot, HotError, unknown_label};
 use super::keeper::Keeper;
 use super::serving::{Revision, Serves, Serving};
@@ -253,7 +254,8 @@ impl HostBuilder {
         self
     }
 
-    /// Starts the device and the engine, and compiles and links every detector.
+    /// Starts the device and the engine, compiles and links every detector, and runs the
+    /// golden cases of one whose models are in f16, to hold them to f32.
     /// Blocking and perhaps slow: not on an executor that serves.
     ///
     /// The first package, detector or policy that is refused; nothing of a host
@@ -269,7 +271,7 @@ impl HostBuilder {
             Some(folder) => Keeper::open(folder)?,
             None => (Keeper::none(), None, Vec::new()),
         };
-        let engine = Engine::new(device, self.engine.clone())?;
+        let engine = Arc::new(Engine::new(device, self.engine.clone())?);
         let (lineup, ready) = match &kept {
             Some(lineup) => (lineup.clone(), self.wanted(lineup, &packages, &keeper)?),
             None => (
@@ -283,6 +285,7 @@ impl HostBuilder {
         let mut revisions: BTreeMap<DetectorId, Vec<Arc<Revision>>> = BTreeMap::new();
         for (package, settings) in &ready {
             let loaded = load(&engine, &self.cache, package, settings)?;
+            let loaded = halves::held_blocking(&engine, loaded, &package.origin)?;
             let of_detector = revisions.entry(package.manifest.id.clone()).or_default();
             of_detector.push(Revision::new(loaded, self.quarantine));
         }
@@ -320,7 +323,7 @@ impl HostBuilder {
         }
         keeper.tidy(&serving.lineup);
         Ok(Host {
-            engine: Arc::new(engine),
+            engine,
             cache: self.cache,
             trust: self.trust,
             serving: Arc::new(ArcSwap::from_pointee(serving)),

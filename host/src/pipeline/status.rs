@@ -10,6 +10,7 @@ use super::keeper::MAX_RECENT;
 use super::serving::{Revision, Serves, Serving, locked, moment};
 use super::transitions::TransitionCount;
 use super::watch::{Guarded, Shadowed, Watch};
+use crate::engine::{Detector, Precision};
 use crate::policy::Action;
 use crate::registry::spelled;
 use crate::revision::RevisionId;
@@ -101,10 +102,24 @@ pub struct RevisionStatus {
     pub left_alone: bool,
     /// Bytes that it holds on the device.
     pub device_bytes: u64,
+    /// Its models that ask for f16, and what they run in here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precision: Vec<PrecisionStatus>,
     /// The guards over it.
     pub guards: Vec<GuardStatus>,
     /// What it did in the shadow.
     pub shadow: Option<ShadowStatus>,
+}
+
+/// What a model that asks for f16 runs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrecisionStatus {
+    /// As the manifest calls it.
+    pub model: String,
+    /// How values are stored: `f16` or `f32`.
+    pub stored: String,
+    /// Why they are not f16; none where they are.
+    pub why: Option<String>,
 }
 
 /// A stage with its share.
@@ -287,6 +302,7 @@ impl RevisionStatus {
             taken_out: false,
             left_alone: false,
             device_bytes: 0,
+            precision: Vec::new(),
             guards: Vec::new(),
             shadow: None,
         }
@@ -343,6 +359,7 @@ fn revision(serving: &Serving, serves: &Serves, watch: &Watch, staged: Staged) -
         taken_out: serving.local.is_out(&serving.lineup, &serves.id, id),
         left_alone: ready.is_some_and(|ready| is_left_alone(ready)),
         device_bytes: ready.map_or(0, |ready| ready.loaded.detector.account().bytes()),
+        precision: ready.map_or_else(Vec::new, |ready| precision(&ready.loaded.detector)),
         guards: watch
             .guards()
             .filter(|guarded| guarded.guard.candidate() == id)
@@ -350,6 +367,20 @@ fn revision(serving: &Serving, serves: &Serves, watch: &Watch, staged: Staged) -
             .collect(),
         shadow: None,
     }
+}
+
+fn precision(detector: &Detector) -> Vec<PrecisionStatus> {
+    let halves = detector.halves().map(|(model, stored)| PrecisionStatus {
+        model: model.to_owned(),
+        stored: match &stored {
+            Ok(()) => Precision::Half,
+            Err(_) => Precision::Single,
+        }
+        .name()
+        .to_owned(),
+        why: stored.err(),
+    });
+    halves.collect()
 }
 
 fn guard(guarded: &Guarded) -> GuardStatus {

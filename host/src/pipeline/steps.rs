@@ -9,6 +9,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::Host;
+use super::halves;
 use super::priority;
 use super::serving::{Revision, Serving, locked};
 use super::swap::{Beside, Swap};
@@ -91,8 +92,8 @@ type Step = tokio::sync::OwnedMutexGuard<()>;
 
 impl Host {
     /// Loads a package as a revision that is ready and asked by nobody yet: verifies and
-    /// compiles it, starts it, runs its golden cases and finds a cut for every target of
-    /// the policy. What fails there changes nothing.
+    /// compiles it, starts it, holds models in f16 to f32, runs its golden cases and finds a
+    /// cut for every target of the policy. What fails there changes nothing.
     ///
     /// # Errors
     ///
@@ -130,6 +131,8 @@ impl Host {
             Ok::<_, StepError>(load(&engine, &cache, &package, &settings)?)
         })
         .await??;
+        let origin = package.display().to_string();
+        let loaded = halves::held(&self.engine, loaded, &origin).await?;
         let failed = self.golden_failures(&loaded).await;
         if !failed.is_empty() {
             return Err(StepError::Golden(failed));

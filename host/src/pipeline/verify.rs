@@ -1,12 +1,13 @@
 //! Golden cases: what a revision must answer before it takes traffic.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Host;
 use super::serving::Revision;
-use crate::engine::{Findings, RawSignal, now};
+use crate::engine::{Blame, Detector, Engine, Findings, RawSignal, now};
 use crate::item::{Item, PartKind};
-use crate::registry::{GoldenCase, Loaded};
+use crate::registry::{Golden, GoldenCase, Loaded};
 
 impl Host {
     /// Runs the golden cases of every revision that is ready and names those that fail. A
@@ -42,29 +43,52 @@ impl Host {
     }
 
     async fn golden(&self, loaded: &Loaded, case: &GoldenCase) -> Result<(), String> {
-        let golden = &case.golden;
-        let findings = self.golden_outcome(loaded, &case.item).await?;
-        let of_label = |signal: &&RawSignal| signal.label.as_str() == golden.label;
-        let score = findings.signals.iter().find(of_label);
-        let score = score.ok_or("gets no score")?.score;
-        if golden.at_least.is_some_and(|least| score < least) {
-            return Err(format!("scores {score}, less than it must"));
-        }
-        if golden.at_most.is_some_and(|most| score > most) {
-            return Err(format!("scores {score}, more than it may"));
-        }
-        Ok(())
-    }
-
-    /// What a detector finds in a golden case, or why it finds nothing.
-    async fn golden_outcome(&self, loaded: &Loaded, item: &Arc<Item>) -> Result<Findings, String> {
         let by = now() + self.deadline;
-        let exhibit = match loaded.detector.reads().contains(&PartKind::Image) {
-            true => self.engine.exhibit(item, by).await,
-            false => Ok(self.engine.exhibit_unopened(item)),
-        };
-        let exhibit = Arc::new(exhibit.map_err(|error| error.to_string())?);
-        let call = self.engine.detect(&loaded.detector, &exhibit, by).await;
-        call.outcome.map_err(|fault| fault.to_string())
+        let found = outcome(&self.engine, &loaded.detector, &case.item, by).await;
+        let signals = found.map_err(|fault| fault.why)?.signals;
+        judged(&case.golden, &signals)
     }
+}
+
+/// Why there is nothing to judge a golden case by.
+pub(super) struct NoOutcome {
+    pub(super) why: String,
+    /// Whether another time may go better.
+    pub(super) is_hosts: bool,
+}
+
+/// What a detector finds in a golden case.
+pub(super) async fn outcome(
+    engine: &Engine,
+    detector: &Detector,
+    item: &Arc<Item>,
+    by: Instant,
+) -> Result<Findings, NoOutcome> {
+    let exhibit = match detector.reads().contains(&PartKind::Image) {
+        true => engine.exhibit(item, by).await,
+        false => Ok(engine.exhibit_unopened(item)),
+    };
+    let exhibit = exhibit.map_err(|error| NoOutcome {
+        why: error.to_string(),
+        is_hosts: false,
+    })?;
+    let call = engine.detect(detector, &Arc::new(exhibit), by).await;
+    call.outcome.map_err(|fault| NoOutcome {
+        why: fault.to_string(),
+        is_hosts: fault.blame() == Blame::Host,
+    })
+}
+
+/// Whether the label of a golden case scores as it must.
+pub(super) fn judged(golden: &Golden, signals: &[RawSignal]) -> Result<(), String> {
+    let of_label = |signal: &&RawSignal| signal.label.as_str() == golden.label;
+    let score = signals.iter().find(of_label);
+    let score = score.ok_or("gets no score")?.score;
+    if golden.at_least.is_some_and(|least| score < least) {
+        return Err(format!("scores {score}, less than it must"));
+    }
+    if golden.at_most.is_some_and(|most| score > most) {
+        return Err(format!("scores {score}, more than it may"));
+    }
+    Ok(())
 }

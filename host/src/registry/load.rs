@@ -8,7 +8,8 @@ use super::{
 };
 use crate::calibrator::{Calibrator, CalibratorError};
 use crate::engine::{
-    Component, Detector, DetectorParts, Engine, LoadError, ModelParts, TokenizerParts, preparation,
+    Component, Detector, DetectorParts, Engine, LoadError, ModelParts, Precision, TokenizerParts,
+    preparation,
 };
 use crate::item::Item;
 use crate::signal::Label;
@@ -100,6 +101,9 @@ pub struct Loaded {
     pub calibrator: Calibrator,
     /// What it must answer before it takes traffic.
     pub golden: Vec<GoldenCase>,
+    /// How far f16 may move a score of a golden case: the most that any of its models that
+    /// ask for f16 bears; none where none asks.
+    pub halved_within: Option<f32>,
     /// The settings that differ from the manifest's defaults.
     pub settings: Settings,
 }
@@ -138,8 +142,13 @@ pub fn load(
     check_imports(package, &component)?;
     let mut models = Vec::new();
     for (name, onnx) in &package.models {
-        let batch_exact = manifest.models[name].batch_exact;
-        let graph = engine.graph(name, onnx, batch_exact).map_err(failed)?;
+        let said = &manifest.models[name];
+        let precision = match said.halved_within {
+            Some(_) => Precision::Half,
+            None => Precision::Single,
+        };
+        let graph = engine.graph(name, onnx, said.batch_exact, precision);
+        let graph = graph.map_err(failed)?;
         models.push(ModelParts {
             name: name.clone(),
             graph,
@@ -164,7 +173,9 @@ pub fn load(
         settings: resolved,
         limits: manifest.limits.clone(),
     };
+    let tolerances = manifest.models.values().filter_map(|it| it.halved_within);
     Ok(Loaded {
+        halved_within: tolerances.reduce(f32::max),
         settings,
         detector: engine.assemble(parts).map_err(failed)?,
         version: manifest.version.clone(),

@@ -1,6 +1,7 @@
 //! `plugin.toml`: what a package says of itself, read without running it.
 
 mod limits;
+mod models;
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use limits::BOUNDLESS;
-use raw::{Raw, RawLabel, RawModel, RawSetting, RawTokenizer, SettingType};
+use raw::{Raw, RawLabel, RawSetting, SettingType};
 
 use crate::engine::{CONTRACT_VERSION, Limits};
 use crate::excerpt::printable;
@@ -69,7 +70,7 @@ pub struct Manifest {
 }
 
 /// A model as the manifest names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelFile {
     /// Its file.
     pub file: String,
@@ -77,6 +78,9 @@ pub struct ModelFile {
     pub sha256: String,
     /// Whether a row must score the same bit for bit in any batch.
     pub batch_exact: bool,
+    /// How far a score of a golden case may be from the one in f32, where a device is to
+    /// store the model's values as f16; none where they are f32.
+    pub halved_within: Option<f32>,
     /// Where the manifest names it.
     pub(super) line: usize,
 }
@@ -242,10 +246,11 @@ impl Reader<'_> {
             );
         }
         let labels = self.labels(raw.labels)?;
+        let has_golden = !raw.golden.is_empty();
         Ok(Manifest {
             golden: self.golden(raw.golden, &labels)?,
             limits: self.limits(&raw.limits, max)?,
-            models: self.models(raw.models)?,
+            models: self.models(raw.models, has_golden)?,
             tokenizers: self.tokenizers(raw.tokenizers)?,
             settings: self.settings(raw.settings)?,
             id: DetectorId::new(plugin.name.into_inner()),
@@ -332,58 +337,6 @@ impl Reader<'_> {
             return self.refuse(at, "no label; write `[labels.spam]` with a description");
         }
         Ok(labels)
-    }
-
-    fn models(
-        &self,
-        raw: BTreeMap<String, Spanned<RawModel>>,
-    ) -> Result<BTreeMap<String, ModelFile>, ManifestError> {
-        let mut models = BTreeMap::new();
-        for (name, model) in raw {
-            let span = model.span();
-            let model = model.into_inner();
-            self.file_name_at(&model.file, span.clone())?;
-            self.digest("model", &name, &model.sha256, &model.file, span.start)?;
-            let model = ModelFile {
-                file: model.file,
-                sha256: model.sha256,
-                batch_exact: model.batch_exact,
-                line: self.lines.line(span.start),
-            };
-            models.insert(name, model);
-        }
-        Ok(models)
-    }
-
-    fn tokenizers(
-        &self,
-        raw: BTreeMap<String, Spanned<RawTokenizer>>,
-    ) -> Result<BTreeMap<String, TokenizerFile>, ManifestError> {
-        let mut tokenizers = BTreeMap::new();
-        for (name, tokenizer) in raw {
-            let span = tokenizer.span();
-            let RawTokenizer { file, sha256 } = tokenizer.into_inner();
-            self.file_name_at(&file, span.clone())?;
-            self.digest("tokenizer", &name, &sha256, &file, span.start)?;
-            let line = self.lines.line(span.start);
-            tokenizers.insert(name, TokenizerFile { file, sha256, line });
-        }
-        Ok(tokenizers)
-    }
-
-    fn digest(
-        &self,
-        kind: &str,
-        name: &str,
-        sha256: &str,
-        file: &str,
-        at: usize,
-    ) -> Result<(), ManifestError> {
-        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if sha256.len() == 64 && sha256.bytes().all(is_hex) {
-            return Ok(());
-        }
-        self.refuse(at, format!("sha256 of {kind} `{name}` is 64 lower-case hex digits; take them from `sha256sum {file}`"))
     }
 
     fn settings(

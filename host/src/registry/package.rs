@@ -39,7 +39,7 @@ pub struct Package {
     /// What it says of itself.
     pub manifest: Manifest,
     /// Where it came from, for messages.
-    pub(super) origin: String,
+    pub(crate) origin: String,
     pub(super) manifest_text: String,
     pub(super) component: Bytes,
     pub(super) models: BTreeMap<String, Bytes>,

@@ -97,6 +97,13 @@ impl Writer {
         &mut self.random
     }
 
+    /// The same graph with a value called otherwise, for who asks for it by name.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        self.change(|builder| builder.node("Identity", &[from], to));
+        self
+    }
+
     /// The file, with these values as outputs.
     pub fn file(self, outputs: &[&str]) -> Vec<u8> {
         outputs

@@ -1,6 +1,8 @@
 //! Models whose values a GPU stores as f16: near what they answer in f32 and not the same,
 //! in half the bytes, and each row alike in any batch. The CPU computes them in f32.
 
+mod hosts;
+
 use std::sync::Arc;
 
 use trommel_tensor::{

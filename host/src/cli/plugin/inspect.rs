@@ -11,9 +11,10 @@ use serde::Serialize;
 use trommel::Host;
 use trommel::engine::{CONTRACT_VERSION, EngineOptions, imports};
 use trommel::item::PartKind;
-use trommel::registry::{CompileCache, Layout, Package, PublicKey};
+use trommel::pipeline::{DeviceChoice, PrecisionStatus};
+use trommel::registry::{CompileCache, Layout, Package, PublicKey, pipeline_folder};
 use trommel::tokenizer::Tokenizer;
-use trommel_tensor::{Dimension, Graph, Port, Weights};
+use trommel_tensor::{Dimension, GpuOptions, Graph, Port, Precision, Weights};
 
 use super::super::Exit;
 use super::super::host::engine_options;
@@ -28,6 +29,9 @@ pub(in crate::cli) struct InspectArguments {
     /// A public key to check signatures with; may be given more than once.
     #[arg(long, value_name = "FILE")]
     trusted_key: Vec<PathBuf>,
+    /// Where its models run when it is loaded: auto, cpu, gpu, or gpu:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceChoice,
     /// How to show it.
     #[arg(long, value_enum, default_value = "table")]
     format: InspectFormat,
@@ -89,6 +93,12 @@ pub(super) struct ModelShown {
     pub(super) file: String,
     pub(super) sha256: String,
     pub(super) bytes: usize,
+    /// How its values are to be stored: `f32` or `f16`.
+    pub(super) precision: &'static str,
+    /// How far f16 may move a score of a golden case.
+    pub(super) tolerance: Option<f32>,
+    /// What a model that asks for f16 runs in on the device given, where it loads there.
+    pub(super) runs_in: Option<PrecisionStatus>,
     /// What its graph is, where it can be read.
     pub(super) graph: Option<GraphShown>,
 }
@@ -153,7 +163,7 @@ pub(super) struct SignatureShown {
 
 pub(in crate::cli) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
     let keys = public_keys(&arguments.trusted_key)?;
-    let inspection = inspect(&arguments.package, &keys)?;
+    let inspection = inspect(&arguments.package, arguments.device, &keys)?;
     match arguments.format {
         InspectFormat::Table => show::table(&inspection, !keys.is_empty(), &mut stdout())?,
         InspectFormat::Json => {
@@ -164,7 +174,7 @@ pub(in crate::cli) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> 
     Ok(Exit::Done)
 }
 
-fn inspect(path: &Path, keys: &[PublicKey]) -> anyhow::Result<Inspection> {
+fn inspect(path: &Path, device: DeviceChoice, keys: &[PublicKey]) -> anyhow::Result<Inspection> {
     let options = EngineOptions::default();
     let max_component_bytes = options.max_component_bytes;
     let layout = match Layout::is_at(path) {
@@ -183,11 +193,16 @@ fn inspect(path: &Path, keys: &[PublicKey]) -> anyhow::Result<Inspection> {
     let manifest = &package.manifest;
     let mut incompatible = Vec::new();
     let imports = imports_of(&package, &mut incompatible);
-    let models = models_of(&package, &mut incompatible);
+    let mut models = models_of(&package, &mut incompatible);
     let tokenizers = tokenizers_of(&package, &mut incompatible);
     let n_found = incompatible.len();
     // What the host itself says, unless that is known already.
-    incompatible.extend(refused(path)?.into_iter().filter(|_| n_found == 0));
+    let (refused, runs_in) = refused(path, device)?;
+    incompatible.extend(refused.into_iter().filter(|_| n_found == 0));
+    for model in &mut models {
+        let own = runs_in.iter().find(|it| it.model == model.name);
+        model.runs_in = own.cloned();
+    }
     Ok(Inspection {
         package: path.display().to_string(),
         digest: layout.as_ref().map(|layout| layout.digest().to_string()),
@@ -271,6 +286,13 @@ fn models_of(package: &Package, incompatible: &mut Vec<String>) -> Vec<ModelShow
             file: file.file.clone(),
             sha256: file.sha256.clone(),
             bytes: bytes.len(),
+            precision: match file.halved_within {
+                Some(_) => Precision::Half,
+                None => Precision::Single,
+            }
+            .name(),
+            tolerance: file.halved_within,
+            runs_in: None,
             graph,
         }
     });
@@ -353,20 +375,33 @@ fn signatures_of(layout: &Layout) -> impl Iterator<Item = SignatureShown> {
     })
 }
 
-/// Loads it as `check` would, and says what stands in the way.
-fn refused(path: &Path) -> anyhow::Result<Vec<String>> {
+/// Loads it as `check` would, and says what stands in the way, and what its models that
+/// ask for f16 run in.
+fn refused(
+    path: &Path,
+    device: DeviceChoice,
+) -> anyhow::Result<(Vec<String>, Vec<PrecisionStatus>)> {
+    let gpu = GpuOptions {
+        pipeline_cache: pipeline_folder(),
+        ..GpuOptions::default()
+    };
+    let opened = device.open(gpu);
     let built = Host::builder()
+        .device(opened.with_context(|| format!("--device {device}"))?)
         .engine_options(engine_options()?)
         .compile_cache(CompileCache::user())
         .detector(path)
         .build();
     let host = match built {
         Ok(host) => host,
-        Err(error) => return Ok(vec![error.to_string()]),
+        Err(error) => return Ok((vec![error.to_string()], Vec::new())),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start a runtime")?;
-    Ok(runtime.block_on(host.verify()).err().unwrap_or_default())
+    let refused = runtime.block_on(host.verify()).err().unwrap_or_default();
+    let revisions = host.status().detectors.into_iter();
+    let revisions = revisions.flat_map(|detector| detector.revisions);
+    Ok((refused, revisions.flat_map(|it| it.precision).collect()))
 }

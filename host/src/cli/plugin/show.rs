@@ -111,6 +111,17 @@ fn write_model(model: &ModelShown, out: &mut impl Write) -> io::Result<()> {
         model.file,
         size(model.bytes as u64)
     )?;
+    if let Some(tolerance) = model.tolerance {
+        let here = match &model.runs_in {
+            None => "not loaded here".to_owned(),
+            Some(it) => match &it.why {
+                None => format!("runs in {} here", shown(&it.stored)),
+                Some(why) => format!("runs in {} here: {}", shown(&it.stored), shown(why)),
+            },
+        };
+        let precision = model.precision;
+        writeln!(out, "  precision  {precision} within {tolerance}, {here}")?;
+    }
     let Some(graph) = &model.graph else {
         return Ok(());
     };

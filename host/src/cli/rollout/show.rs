@@ -119,7 +119,13 @@ fn revision(
     if revision.left_alone {
         notes.push("LEFT ALONE, it keeps failing".to_owned());
     }
+    for model in &revision.precision {
+        notes.push(format!("{} in {}", name(&model.model), name(&model.stored)));
+    }
     writeln!(out, " {}", notes.join("; "))?;
+    for why in revision.precision.iter().filter_map(|it| it.why.as_ref()) {
+        writeln!(out, "    no f16: {}", printable(why, LINE_CHARS))?;
+    }
     for guard in &revision.guards {
         self::guard(out, guard)?;
     }

@@ -55,6 +55,18 @@ pub(super) struct RawModel {
     pub(super) sha256: String,
     #[serde(default = "yes")]
     pub(super) batch_exact: bool,
+    #[serde(default)]
+    pub(super) precision: RawPrecision,
+    pub(super) tolerance: Option<Spanned<f32>>,
+}
+
+#[derive(Deserialize, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum RawPrecision {
+    #[default]
+    #[serde(rename = "f32")]
+    Single,
+    #[serde(rename = "f16")]
+    Half,
 }
 
 #[derive(Deserialize)]
