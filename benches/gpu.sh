@@ -47,13 +47,14 @@ the benches measure and what not.
 | command | \`benches/gpu.sh\`${TROMMEL_BENCH_DEVICES:+ with \`TROMMEL_BENCH_DEVICES=$TROMMEL_BENCH_DEVICES\`} |
 
 Medians of one run with its result read back, and the rate that this makes. PyTorch is
-eager, float32, TF32 off, on the GPU.
+eager, float32, TF32 off, on the GPU. f16 is timed beside f32 again, in rounds, and its share is
+of that.
 END
     # Rows in the order they were measured; one table for each bench and load.
     awk -F' [|] ' '
         { sub(/^figure: /, "", $1); key = $1 SUBSEP $2; value[key, $3] = $4 ", " $5 }
         !(key in seen) { seen[key]; order[++n] = key; bench[key] = $1; what[key] = $2 }
-        $3 == "gpu-software" { small[key] }
+        $3 ~ /^gpu-software/ { small[key] }
         function cell(key, device) { return (key, device) in value ? value[key, device] : "not measured" }
         END {
             for (i = 1; i <= n; i++) {
@@ -61,16 +62,18 @@ END
                 if (key in small) continue
                 if (bench[key] != last) {
                     last = bench[key]
-                    printf "\n## `%s`\n\n| what | CPU device | GPU device | PyTorch |\n|---|---|---|---|\n", last
+                    printf "\n## `%s`\n\n| what | CPU device | GPU device | GPU device, f16 | PyTorch |\n|---|---|---|---|---|\n", last
                 }
                 rival = last ~ /kernel_(conv|attention)/ ? "not asked" : cell(key, "pytorch")
-                printf "| %s | %s | %s | %s |\n", what[key], cell(key, "cpu"), cell(key, "gpu"), rival
+                halves = last == "session" && what[key] !~ /resnet/ ? cell(key, "gpu-f16") : "not asked"
+                printf "| %s | %s | %s | %s | %s |\n", what[key], cell(key, "cpu"), cell(key, "gpu"), halves, rival
             }
             for (i = 1; i <= n; i++) {
                 key = order[i]
                 if (!(key in small)) continue
-                if (!said++) printf "\n## On a software adapter\n\nSmaller shapes; it shows that they run, not how fast a GPU is.\n\n| bench | what | GPU device, in software |\n|---|---|---|\n"
-                printf "| `%s` | %s | %s |\n", bench[key], what[key], cell(key, "gpu-software")
+                if (!said++) printf "\n## On a software adapter\n\nSmaller shapes; it shows that they run, not how fast a GPU is.\n\n| bench | what | GPU device, in software | the same, f16 |\n|---|---|---|---|\n"
+                halves = bench[key] == "session" && what[key] !~ /resnet/ ? cell(key, "gpu-software-f16") : "not asked"
+                printf "| `%s` | %s | %s | %s |\n", bench[key], what[key], cell(key, "gpu-software"), halves
             }
         }' "$figures"
 } >"$results"

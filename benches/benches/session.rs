@@ -1,9 +1,9 @@
 //! How many rows a second does each device score with whole models, alone and in
-//! batches? The models have the published shapes and random weights; inputs are on the
-//! device, scores are read back.
+//! batches, and what does storing values as f16 gain? The models have the published shapes
+//! and random weights; inputs are on the device, scores are read back.
 
 use criterion::{Criterion, criterion_group};
-use trommel_benches::devices::{Load, Subject, Work, loaded_devices, measure};
+use trommel_benches::devices::{Load, Subject, Work, loaded_devices, measure, measure_halves};
 use trommel_tests::models::{Architecture, Size};
 
 fn session(criterion: &mut Criterion) {
@@ -22,7 +22,11 @@ fn session(criterion: &mut Criterion) {
                     inputs: &architecture.inputs(&size, batch),
                     work: Work::Rows(batch as u64),
                 };
-                measure(&mut group, "session", (name, device.as_ref()), &subject);
+                let device = (name, device.as_ref());
+                let is_asked = measure(&mut group, "session", device, &subject);
+                if is_asked && architecture != Architecture::ResNet18 {
+                    measure_halves("session", device, &subject);
+                }
             }
         }
     }

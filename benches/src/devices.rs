@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
-use trommel_tensor::{Device, Session, Tensor, TensorError};
+use trommel_tensor::{Device, Graph, Precision, Session, Tensor, TensorError};
 use trommel_tests::devices::{Array, SOFTWARE_GPU, devices, graph, run, upload};
 
 use crate::{is_trial, median, per_iteration};
@@ -71,7 +71,8 @@ pub struct Subject<'a> {
 }
 
 /// Times runs whose outputs are read back: a device may answer before it is done.
-/// Prints `figure: BENCH | NAME | DEVICE | MEDIAN | RATE`.
+/// Prints `figure: BENCH | NAME | DEVICE | MEDIAN | RATE`. Whether it was measured: a filter
+/// on the command line may leave it out.
 ///
 /// # Panics
 ///
@@ -82,17 +83,13 @@ pub fn measure(
     bench: &str,
     device: (&str, &dyn Device),
     subject: &Subject<'_>,
-) {
+) -> bool {
     let (device_name, device) = device;
     let runtime = Runtime::new().expect("a runtime");
     let session = device
         .session(&graph(subject.file))
         .expect("the device makes it ready");
-    let inputs = subject.inputs.iter().map(|(name, array)| {
-        let tensor = upload(device, array).expect("the device holds it");
-        (name.clone(), tensor)
-    });
-    let inputs: Vec<(String, Tensor)> = inputs.collect();
+    let inputs = uploaded(device, subject);
     let run_once = || {
         runtime
             .block_on(run_and_read(session.as_ref(), &inputs))
@@ -113,20 +110,90 @@ pub fn measure(
             each * n
         });
     });
-    // A filter on the command line may have left it out.
     if seconds.is_empty() {
-        return;
+        return false;
     }
     let each = median(&mut seconds);
-    let rate = match subject.work {
+    println!(
+        "figure: {bench} | {} | {device_name} | {:.3} ms | {}",
+        subject.name,
+        each * 1e3,
+        rate(subject.work, each)
+    );
+    true
+}
+
+/// Times a graph stored as f16 beside the same in f32, round by round one after the other,
+/// and prints the line of [`measure`] for a device called `DEVICE-f16`, with the share of
+/// f32's time that it took. Prints nothing where the device stores no f16.
+///
+/// # Panics
+///
+/// When the device cannot run the graph.
+#[expect(clippy::print_stdout, reason = "a bench shows what it measured")]
+pub fn measure_halves(bench: &str, device: (&str, &dyn Device), subject: &Subject<'_>) {
+    let (device_name, device) = device;
+    let runtime = Runtime::new().expect("a runtime");
+    let graph = graph(subject.file);
+    let [whole, half] = [Precision::Single, Precision::Half].map(|precision| {
+        let graph = Arc::new(Graph::clone(&graph).stored_as(precision));
+        let session = device.session(&graph);
+        session.expect("the device makes it ready")
+    });
+    if half.stores_halves().is_err() {
+        return;
+    }
+    let inputs = uploaded(device, subject);
+    let timed = |session: &dyn Session, n: u32| {
+        let run = |n| {
+            for _ in 0..n {
+                let ran = runtime.block_on(run_and_read(session, &inputs));
+                ran.expect("the device runs it");
+            }
+        };
+        per_iteration(n, run).as_secs_f64()
+    };
+    // The first makes plans.
+    let _ = timed(half.as_ref(), 1);
+    let once = timed(whole.as_ref(), 2).max(1e-6);
+    let (n, n_rounds) = match is_trial() {
+        true => (1, 1),
+        false => ((ROUND_SECONDS / once).clamp(1.0, 100.0) as u32, ROUNDS),
+    };
+    let (mut of_half, mut shares) = (Vec::new(), Vec::new());
+    for _ in 0..n_rounds {
+        let (whole, half) = (timed(whole.as_ref(), n), timed(half.as_ref(), n));
+        of_half.push(half);
+        shares.push(half / whole);
+    }
+    let each = median(&mut of_half);
+    println!(
+        "figure: {bench} | {} | {device_name}-f16 | {:.3} ms | {}, {:.2} of f32's time",
+        subject.name,
+        each * 1e3,
+        rate(subject.work, each),
+        median(&mut shares)
+    );
+}
+
+/// Rounds that [`measure_halves`] takes the medians of, and how long each device has in one.
+const ROUNDS: usize = 7;
+const ROUND_SECONDS: f64 = 0.5;
+
+fn uploaded(device: &dyn Device, subject: &Subject<'_>) -> Vec<(String, Tensor)> {
+    let inputs = subject.inputs.iter().map(|(name, array)| {
+        let tensor = upload(device, array).expect("the device holds it");
+        (name.clone(), tensor)
+    });
+    inputs.collect()
+}
+
+/// What one run in so many seconds comes to.
+fn rate(work: Work, each: f64) -> String {
+    match work {
         Work::Operations(n) => format!("{:.1} GFLOP/s", n as f64 / each / 1e9),
         Work::Rows(n) => format!("{:.1} rows/s", n as f64 / each),
-    };
-    println!(
-        "figure: {bench} | {} | {device_name} | {:.3} ms | {rate}",
-        subject.name,
-        each * 1e3
-    );
+    }
 }
 
 async fn run_and_read(
