@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::{Body, Element, Map, Node, Place, Plan, Source, Stored, Uncovered, Value, ValueId};
+use super::super::{
+    Body, Element, Map, Node, Place, Plan, Source, Stored, Uncovered, Value, ValueId,
+};
 use super::whole::{BOUNDS, Damage, whole};
 use super::*;
 
