@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 use trommel_benches::{is_trial, median};
 use trommel_tensor::{
-    Account, CpuDevice, CpuOptions, Device, GpuOptions, Run, Session, Tensor, TensorError,
+    Account, Batching, CpuDevice, CpuOptions, Device, GpuOptions, Run, Session, Tensor, TensorError,
 };
 use trommel_tests::devices::{Array, SOFTWARE_GPU, gpu_of, graph, upload};
 use trommel_tests::models::{Architecture, Size};
@@ -261,7 +261,7 @@ fn main() {
             };
             CpuDevice::new(&options).expect("threads")
         };
-        let (single, batched) = (device(false), device(true));
+        let (single, batched) = (device(Batching::Off), device(Batching::default()));
         for model in models() {
             compare("cpu", &model, [&single, &batched], &runtime);
         }
@@ -277,7 +277,7 @@ fn main() {
     if !is_wanted("gpu") && !is_wanted(SOFTWARE_GPU) {
         return;
     }
-    let (Some(single), Some(batched)) = (device(false), device(true)) else {
+    let (Some(single), Some(batched)) = (device(Batching::Off), device(Batching::default())) else {
         return;
     };
     let name = batched

@@ -22,7 +22,7 @@ mod weights;
 mod workers;
 
 pub use account::{Account, Charge, RunPlace};
-pub use batch::BatchCounts;
+pub use batch::{BatchCounts, Batching};
 pub use device::cpu::{CpuDevice, CpuOptions};
 pub use device::gpu::{
     AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, GpuDevice, GpuOptions, adapters,

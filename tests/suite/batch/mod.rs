@@ -5,35 +5,57 @@ mod arrivals;
 mod shared;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tract_onnx::pb::tensor_proto::DataType;
 use trommel_tensor::{
-    Account, BatchCounts, CpuDevice, CpuOptions, Device, Graph, Run, Session, Tensor, TensorError,
-    Weights,
+    Account, BatchCounts, Batching, CpuDevice, CpuOptions, Device, GpuOptions, Graph, Run, Session,
+    Tensor, TensorError, Weights,
 };
-use trommel_tests::devices::{Array, devices, graph, new_gpu, upload};
+use trommel_tests::devices::{Array, gpu_of, graph, new_gpu, upload};
 use trommel_tests::onnx::{Attribute, Builder, Dim, Writer, linear};
 use trommel_tests::random::Random;
 
 /// Callers at once.
 const N_CALLERS: usize = 64;
 
-/// Every device, the CPU with two threads whatever the machine has: each takes its share of
-/// those who wait, and with as many threads as callers nobody would run with another.
-fn two_threaded() -> Vec<(&'static str, Arc<dyn Device>)> {
-    let mut devices = devices();
-    devices[0].1 = Arc::new(two_threads());
-    devices
+/// Devices whose batches depend on no clock: rows are joined wherever they agree. The CPU has
+/// two threads whatever the machine has: each takes its share of those who wait, and with as
+/// many threads as callers nobody would run with another. Opened once, so sessions of one
+/// model are shared.
+fn agreeing() -> Vec<(&'static str, Arc<dyn Device>)> {
+    static OPENED: OnceLock<Vec<(&'static str, Arc<dyn Device>)>> = OnceLock::new();
+    let open = || {
+        let mut opened: Vec<(&'static str, Arc<dyn Device>)> =
+            vec![("cpu", Arc::new(two_threads()))];
+        for checked_shaders in [true, false] {
+            let gpu = gpu_of(GpuOptions {
+                checked_shaders,
+                batching: Batching::WhereEqual,
+                // Software computes in its own time.
+                timeout: Duration::from_secs(120),
+                ..GpuOptions::default()
+            });
+            let name = if checked_shaders {
+                "gpu, checked"
+            } else {
+                "gpu"
+            };
+            opened.extend(gpu.map(|gpu| (name, gpu as Arc<dyn Device>)));
+        }
+        opened
+    };
+    OPENED.get_or_init(open).clone()
 }
 
 fn two_threads() -> CpuDevice {
-    let n_threads = NonZeroUsize::new(2).unwrap();
     let options = CpuOptions {
-        n_threads,
+        n_threads: NonZeroUsize::new(2).unwrap(),
+        batching: Batching::WhereEqual,
         ..CpuOptions::default()
     };
     CpuDevice::new(&options).unwrap()
@@ -43,9 +65,10 @@ fn ample(name: &str) -> Account {
     Account::new(name, u64::MAX, u64::MAX)
 }
 
-/// Two layers and a softmax: `x` `[batch, 12]` to `[batch, 8]`.
-fn perceptron() -> Vec<u8> {
-    let mut writer = Writer::new(17, 5);
+/// Two layers and a softmax: `x` `[batch, 12]` to `[batch, 8]`. Who counts what it runs gives
+/// a seed of its own, for a device has one session of one model.
+fn perceptron(seed: u64) -> Vec<u8> {
+    let mut writer = Writer::new(17, seed);
     let x = writer.input("x", &[Dim::Name("batch"), Dim::Size(12)]);
     let first = writer.drawn(&[12, 24], 0.0, 0.3);
     let second = writer.drawn(&[24, 8], 0.0, 0.3);
@@ -151,8 +174,8 @@ fn since(now: BatchCounts, before: BatchCounts) -> (u64, u64) {
 
 #[tokio::test]
 async fn callers_at_once_run_in_few_batches_and_get_their_own_rows() {
-    for (name, device) in two_threaded() {
-        let session = device.session(&graph(&perceptron())).unwrap();
+    for (name, device) in agreeing() {
+        let session = device.session(&graph(&perceptron(101))).unwrap();
         let most = session
             .settle()
             .expect("it has rows")
@@ -180,7 +203,7 @@ async fn rows_that_look_at_each_other_run_alone() {
     let told = graph(&centred());
     let why = told.why_alone().expect("a shape says so");
     assert!(why.contains("rows cannot be told apart"), "{why}");
-    for (name, device) in devices() {
+    for (name, device) in agreeing() {
         let refused = device.session(&told).unwrap().settle();
         assert_eq!(refused, None, "{name}");
         let session = device.session(&graph(&mixed())).unwrap();
@@ -217,7 +240,7 @@ async fn a_model_of_huge_rows_is_not_tried_and_no_row_is_drawn() {
     let open = ["s", "t", "u"].map(Dim::Name);
     let open = most_of(&[&open[..], &[Dim::Size(1 << 26)]].concat());
     let fixed = most_of(&[Dim::Size(1 << 28)]);
-    for (name, device) in devices() {
+    for (name, device) in agreeing() {
         for file in [&open, &fixed] {
             let session = device.session(&graph(file)).unwrap();
             let why = session.settle().expect("it has rows").unwrap_err();
@@ -235,7 +258,7 @@ async fn a_model_of_huge_rows_is_not_tried_and_no_row_is_drawn() {
 
 #[tokio::test]
 async fn one_callers_bad_row_fails_nobody_else() {
-    for (name, device) in devices() {
+    for (name, device) in agreeing() {
         let session = device.session(&graph(&looked_up())).unwrap();
         // Drawn numbers are mostly no row of the table, so this finds out with smaller ones.
         let _ = session.settle();
@@ -266,8 +289,8 @@ async fn one_callers_bad_row_fails_nobody_else() {
 
 #[tokio::test]
 async fn whoever_may_not_hold_its_rows_fails_alone_and_all_is_given_back() {
-    for (name, device) in devices() {
-        let session = device.session(&graph(&perceptron())).unwrap();
+    for (name, device) in agreeing() {
+        let session = device.session(&graph(&perceptron(102))).unwrap();
         let _ = session.settle();
         let x = rows(1, 12, 3);
         let poor = Account::new("poor", 40, 100);
@@ -303,7 +326,7 @@ async fn a_flood_of_one_costs_another_a_batch_and_not_the_queue() {
     };
     let device: Arc<dyn Device> = Arc::new(CpuDevice::new(&options).unwrap());
     let (flooded, other) = (
-        device.session(&graph(&perceptron())).unwrap(),
+        device.session(&graph(&perceptron(103))).unwrap(),
         device.session(&graph(&linear(5, 3, &[0.5; 15]))).unwrap(),
     );
     // The one thread is busy until all have come.
@@ -402,7 +425,7 @@ async fn close_rows_run_together_though_their_last_bits_differ() {
 #[tokio::test]
 async fn a_gpu_that_is_lost_fails_its_batches_and_runs_the_next() {
     let Some(device) = new_gpu(false) else { return };
-    let session = device.session(&graph(&perceptron())).unwrap();
+    let session = device.session(&graph(&perceptron(104))).unwrap();
     let _ = session.settle();
     let xs: Vec<Array> = (0..N_CALLERS)
         .map(|seed| rows(1, 12, seed as u64))

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cut::Budget;
-use super::ladder::{Finding, Ladder, MAX_ROWS, SIZES};
-use super::{Runner, Style, draw, trial};
+use super::ladder::{Finding, Ladder, SIZES};
+use super::{Batching, Runner, Style, draw, trial};
 
 /// A lane, told from the others of its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,6 +220,9 @@ impl Known {
 impl Style {
     /// Rows of the largest batch of such rows that may be run.
     fn most_rows(&self, row: &Row) -> usize {
+        if self.batching == Batching::Off {
+            return 1;
+        }
         let fits = |size: &&usize| {
             let n = **size as u64;
             n.saturating_mul(row.n_operations.max(1)) <= self.batch_operations
@@ -235,13 +238,15 @@ impl Style {
 
     /// Rows of the largest batch of such rows that may be tried.
     fn most_tried(&self, row: &Row) -> usize {
-        // A trial draws the rows, and runs them together and some of them alone, some times
-        // over.
         let each = row.n_operations.max(row.n_input_bytes).max(1);
-        let affordable = self.trial_operations / each.saturating_mul(trial::n_times(self));
-        // They are all there at once, and then their answers.
-        let held = draw::MAX_BYTES / row.all_bytes().saturating_mul(2).max(1);
-        usize::try_from(affordable.min(held)).unwrap_or(MAX_ROWS)
+        let fits = |size: &&usize| {
+            let n_computed = trial::n_computed(self, **size);
+            // They are all there at once, and then their answers.
+            let n_held = 2 * trial::n_drawn(**size);
+            each.saturating_mul(n_computed) <= self.trial_operations
+                && row.all_bytes().saturating_mul(n_held) <= draw::MAX_BYTES
+        };
+        SIZES.iter().take_while(fits).last().copied().unwrap_or(1)
     }
 }
 
@@ -287,6 +292,7 @@ pub(super) mod tests {
 
     pub(in crate::batch) fn style() -> Style {
         Style {
+            batching: Batching::WhereFaster,
             pads: true,
             n_threads: 1,
             batch_operations: 1_600,
@@ -355,8 +361,8 @@ pub(super) mod tests {
             trial_operations: u64::MAX,
             ..style()
         };
-        assert_eq!(roomy.most_tried(&large(draw::MAX_BYTES / 16)), 7);
-        assert_eq!(roomy.most_tried(&large(u64::MAX)), 0);
+        assert_eq!(roomy.most_tried(&large(draw::MAX_BYTES / 100)), 32);
+        assert_eq!(roomy.most_tried(&large(u64::MAX)), 1);
     }
 
     #[test]

@@ -125,9 +125,23 @@ pub(crate) trait Runner: Debug + Send + Sync {
     fn execute(self: Arc<Self>, lane: &Arc<Lane>, callers: Vec<Caller>);
 }
 
+/// When rows of several callers run as one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Batching {
+    /// Never.
+    Off,
+    /// Where drawn rows scored the same together as alone, and were faster.
+    #[default]
+    WhereFaster,
+    /// Where drawn rows scored the same together as alone, however long they took: what is
+    /// faster depends on what else the machine does, and a test must not.
+    WhereEqual,
+}
+
 /// How a device batches.
 #[derive(Debug, Clone)]
 pub(crate) struct Style {
+    pub(crate) batching: Batching,
     /// Whether a batch is filled up to one of the sizes with rows that nobody asked for, and
     /// takes callers of several rows; otherwise it is of such a size, and of callers of one.
     pub(crate) pads: bool,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::cut::{Cut, Queue, Turn, Waiting, cut};
 use super::lane::{Crowd, Decision, Lane, LaneId};
-use super::{Caller, FULL_LANES, Style, trial};
+use super::{Batching, Caller, FULL_LANES, Style, trial};
 use crate::workers::{Feed, Fifo, Job, Next, QueueFull};
 
 /// How many turns are looked at for one that need not wait.
@@ -38,6 +38,7 @@ impl Default for Style {
     /// Of a queue that is closed.
     fn default() -> Self {
         Self {
+            batching: Batching::Off,
             pads: false,
             answers_at_once: false,
             n_threads: 1,

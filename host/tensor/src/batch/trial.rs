@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::ladder::Finding;
 use super::lane::Lane;
-use super::{Answer, Answered, Caller, Style, draw};
+use super::{Answer, Answered, Batching, Caller, Style, draw};
 use crate::device::cpu::{CpuStorage, now};
 use crate::graph::Binding;
 use crate::{Dtype, Tensor, TensorError};
 
-/// Rows that are run alone too: the first and the last of the batch, so many of each. Where
+/// Rows that are run alone too: the first and the last of a batch, so many of each. Where
 /// a row stands is what an answer could depend on.
 const N_AT_AN_END: usize = 4;
+
+/// Rows that a trial draws at least, as many batches as they fill. A sum that begins
+/// elsewhere in another place of a batch often comes out the same for one row or two.
+const MIN_DRAWN: usize = 32;
 
 /// How often each is timed; the least counts, since a busy machine only adds to it.
 const N_TIMED: usize = 3;
@@ -59,7 +63,7 @@ struct Answers {
     is_undrawn: bool,
 }
 
-/// Tries a batch of `size` rows of `lane`; what it finds, the lane learns when the last
+/// Tries batches of `size` rows of `lane`; what it finds, the lane learns when the last
 /// answer is there. On a device's thread.
 pub(super) fn run(
     lane: &Arc<Lane>,
@@ -76,7 +80,9 @@ pub(super) fn run(
     let Some(row) = &lane.row else { return };
     let (account, range) = (draw::account(), lane.range());
     let graph = lane.runner.graph();
-    let drawn = (0..size).map(|index| draw::row(graph, &row.shapes, index, range, &account));
+    let n_batches = n_batches(size);
+    let drawn = 0..n_batches * size;
+    let drawn = drawn.map(|index| draw::row(graph, &row.shapes, index, range, &account));
     let Some(drawn) = drawn.collect::<Option<Vec<Binding>>>() else {
         trial.lock().is_undrawn = true;
         return;
@@ -90,18 +96,23 @@ pub(super) fn run(
     };
     let to = |place: Place| Answer::Trial(trial.clone(), place);
     let execute = |callers: Vec<Caller>| lane.runner.clone().execute(lane, callers);
-    let all = |place: fn(usize) -> Place| -> Vec<Caller> {
-        (0..size).map(|row| caller(row, to(place(row)))).collect()
+    let all = |batch: usize, place: fn(usize) -> Place| -> Vec<Caller> {
+        let rows = batch * size..(batch + 1) * size;
+        rows.map(|row| caller(row, to(place(row)))).collect()
     };
     if !style.answers_at_once {
         execute(vec![caller(0, to(Place::Warm))]);
-        execute(all(|_| Place::Warm));
+        execute(all(0, |_| Place::Warm));
     }
-    execute(all(Place::Together));
+    for batch in 0..n_batches {
+        execute(all(batch, Place::Together));
+    }
     for row in sampled(size) {
         execute(vec![caller(row, to(Place::Alone(row)))]);
     }
-    if style.answers_at_once {
+    if style.batching == Batching::WhereEqual {
+        trial.lock().is_slow = Some(false);
+    } else if style.answers_at_once {
         let time = |rows: Vec<usize>| {
             let callers = rows.into_iter().map(|row| caller(row, Answer::Nobody));
             let callers = callers.collect();
@@ -112,7 +123,7 @@ pub(super) fn run(
         let mut least = [Duration::MAX; 2];
         for _ in 0..N_TIMED {
             least[0] = least[0].min(time((0..size).collect()));
-            for row in sampled(size) {
+            for row in sampled(size).take_while(|row| *row < size) {
                 least[1] = least[1].min(time(vec![row]));
             }
         }
@@ -120,14 +131,24 @@ pub(super) fn run(
     }
 }
 
-/// How often a trial computes each of its rows, at most: alone it is not more of them than
-/// together.
-pub(super) fn n_times(style: &Style) -> u64 {
-    match style.answers_at_once {
-        true => 2 * (1 + N_TIMED as u64),
-        // With the plans that are made first.
-        false => 4,
-    }
+/// Batches that a trial of `size` runs to compare them.
+fn n_batches(size: usize) -> usize {
+    (MIN_DRAWN / size).max(1)
+}
+
+/// Rows that a trial of `size` draws.
+pub(super) fn n_drawn(size: usize) -> u64 {
+    (n_batches(size) * size) as u64
+}
+
+/// Rows that a trial of `size` computes, those of several times as often, at most.
+pub(super) fn n_computed(style: &Style, size: usize) -> u64 {
+    let again = match style.answers_at_once {
+        true => 2 * N_TIMED * size,
+        // The plans that are made first.
+        false => size + 1,
+    };
+    2 * n_drawn(size) + again as u64
 }
 
 /// Whether a batch of `size` that takes `together` is not worth it beside rows that take
@@ -136,9 +157,12 @@ fn is_slow(size: usize, together: Duration, alone: Duration) -> bool {
     together.as_secs_f64() > WORTH_IT * alone.as_secs_f64() * size as f64
 }
 
-/// The rows that are run alone too.
+/// The rows that are run alone too, of all batches.
 fn sampled(size: usize) -> impl Iterator<Item = usize> {
-    (0..size).filter(move |row| *row < N_AT_AN_END || *row + N_AT_AN_END >= size)
+    (0..n_batches(size) * size).filter(move |row| {
+        let place = row % size;
+        place < N_AT_AN_END || place + N_AT_AN_END >= size
+    })
 }
 
 impl Trial {
@@ -169,7 +193,9 @@ impl Trial {
         }
         let is_exact = self.lane.runner.graph().rows_are_exact();
         let n_sampled = sampled(self.size).count();
-        if answers.together.len() != self.size || answers.alone.len() != n_sampled {
+        if answers.together.len() != n_batches(self.size) * self.size
+            || answers.alone.len() != n_sampled
+        {
             return Finding::Unanswered;
         }
         for (row, alone) in &answers.alone {
@@ -206,7 +232,8 @@ impl Trial {
         };
         let n_sampled = sampled(self.size).count() as u32;
         let each = alone.saturating_duration_since(together) / n_sampled;
-        is_slow(self.size, together.saturating_duration_since(warm), each)
+        let batch = together.saturating_duration_since(warm) / n_batches(self.size) as u32;
+        is_slow(self.size, batch, each)
     }
 }
 

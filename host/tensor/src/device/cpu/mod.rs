@@ -15,7 +15,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::oneshot;
 use tract_onnx::prelude as tract;
 
-use crate::batch::{Style, Threads};
+use crate::batch::{Batching, Style, Threads};
 use crate::graph::{Digest, chain, panic_message};
 use crate::{Device, Dtype, Graph, Preparation, Session, Storage, Tensor, TensorError};
 use session::CpuSession;
@@ -29,9 +29,9 @@ const BATCH_OPERATIONS: u64 = 1_000_000_000;
 const BATCH_BYTES: u64 = 256 << 20;
 
 /// Operations of a trial at most, all of its runs: a fraction of a second, for which the next
-/// must wait as for two batches. What computes more for one row gains little from being run
+/// must wait as for four batches. What computes more for one row gains little from being run
 /// with others here.
-const TRIAL_OPERATIONS: u64 = 2 * BATCH_OPERATIONS;
+const TRIAL_OPERATIONS: u64 = 4 * BATCH_OPERATIONS;
 
 /// How large the CPU device is.
 #[derive(Debug, Clone)]
@@ -41,8 +41,8 @@ pub struct CpuOptions {
     /// Runs of one model on inputs of one shape that may wait for a thread, and four times as
     /// many in all; one more is refused at once.
     pub max_waiting: usize,
-    /// Whether rows of several callers may run as one batch.
-    pub batching: bool,
+    /// When rows of several callers run as one batch.
+    pub batching: Batching,
 }
 
 impl Default for CpuOptions {
@@ -51,7 +51,7 @@ impl Default for CpuOptions {
         Self {
             n_threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_waiting: 1024,
-            batching: true,
+            batching: Batching::default(),
         }
     }
 }
@@ -67,13 +67,13 @@ pub struct CpuDevice {
 impl CpuDevice {
     /// Starts the threads. Fails when the system gives none.
     pub fn new(options: &CpuOptions) -> Result<Self, TensorError> {
-        let n_operations = |most: u64| if options.batching { most } else { 0 };
         let style = Style {
+            batching: options.batching,
             // A plan for any number of rows: none need be filled up.
             pads: false,
             answers_at_once: true,
             n_threads: options.n_threads.get(),
-            batch_operations: n_operations(BATCH_OPERATIONS),
+            batch_operations: BATCH_OPERATIONS,
             batch_bytes: BATCH_BYTES,
             trial_operations: TRIAL_OPERATIONS,
             // A thread that waits is a core that does nothing.

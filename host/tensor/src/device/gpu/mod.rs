@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
-use crate::batch::{Style, Threads};
+use crate::batch::{Batching, Style, Threads};
 use crate::graph::Digest;
 use crate::{
     CpuDevice, CpuOptions, Device, Dtype, Graph, Precision, Preparation, Session, Storage, Tensor,
@@ -62,8 +62,8 @@ pub struct GpuOptions {
     /// Runs of one model on inputs of one shape that may wait, and four times as many in all;
     /// one more is refused at once.
     pub max_waiting: usize,
-    /// Whether rows of several callers may run as one batch.
-    pub batching: bool,
+    /// When rows of several callers run as one batch.
+    pub batching: Batching,
     /// The longest that an idle GPU waits for more callers when some came together a moment
     /// ago.
     pub patience: Duration,
@@ -89,7 +89,7 @@ impl Default for GpuOptions {
             max_batch_operations: 100_000_000_000,
             max_arena_bytes: 2 << 30,
             max_waiting: 1024,
-            batching: true,
+            batching: Batching::default(),
             patience: Duration::from_micros(500),
             halves: true,
             pipeline_cache: None,
@@ -253,15 +253,12 @@ fn style(options: &GpuOptions, kind: AdapterKind) -> Style {
     };
     let batch_operations = options.max_batch_operations / share;
     Style {
+        batching: options.batching,
         // A plan is made for each number of rows: there are to be few.
         pads: true,
         answers_at_once: false,
         n_threads: 1,
-        batch_operations: if options.batching {
-            batch_operations
-        } else {
-            0
-        },
+        batch_operations,
         batch_bytes: options.max_arena_bytes / 2,
         trial_operations: batch_operations,
         patience: options.patience,
