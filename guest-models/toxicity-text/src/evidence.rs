@@ -1,18 +1,22 @@
 //! Evidence: which words of an item speak for a label.
 //!
 //! Found by leaving words out: each window of words is taken away once, and what the score
-//! loses is what the window is worth. The model itself judges the shortened texts, all in
-//! one batch. It never changes a score.
+//! loses is what the window is worth. The model itself judges the shortened texts, a few at
+//! a time. It never changes a score.
 
 use std::ops::Range;
 
-use crate::words::Words;
+use crate::words::{Word, Words};
 
 /// At most so many spans are shown of one label.
 pub const MOST_SPANS: usize = 5;
 
-/// At most so many windows are left out, each a row of one batch.
+/// At most so many windows are left out, each a row of the model's inputs.
 pub const MOST_WINDOWS: usize = 32;
+
+/// Words with more bytes than this between them may have unread text there: of a long one
+/// only head and tail are read.
+const FAR_APART: usize = 100;
 
 /// Longer texts, in characters, are shown in part only.
 const SHORT_TEXT: usize = 200;
@@ -36,22 +40,57 @@ pub struct Span {
     pub weight: f32,
 }
 
-/// Runs of words of one part that are left out one after another, [`MOST_WINDOWS`] at most.
+/// Runs of words that are left out one after another, [`MOST_WINDOWS`] at most.
 ///
-/// Single words where there are few, else several to a window. What lies beyond the last
-/// window, in an item of very many parts, is not looked into.
+/// Single words where there are few, else several to a window. No window reaches from one
+/// part into another, nor over the middle of a text that was not read, nor shares a byte
+/// with the next. Of an item of more parts than windows the last parts are not looked into.
 pub fn windows(words: &Words) -> Vec<Range<usize>> {
-    let all: Vec<usize> = words.iter().map(|(word, _)| word.part).collect();
-    let n_words = all.len().div_ceil(MOST_WINDOWS).max(1);
+    let all: Vec<&Word> = words.iter().map(|(word, _)| word).collect();
+    let runs = runs(&all);
+    let n_windows = |n_words: usize| -> usize {
+        let of_run = |run: &Range<usize>| run.len().div_ceil(n_words);
+        runs.iter().map(of_run).sum()
+    };
+    let fewest = all.len().div_ceil(MOST_WINDOWS).max(1);
+    let fits = |n_words: &usize| n_windows(*n_words) <= MOST_WINDOWS;
+    let n_words = (fewest..all.len()).find(fits).unwrap_or(all.len());
     let mut windows: Vec<Range<usize>> = Vec::new();
-    for (at, &part) in all.iter().enumerate() {
-        match windows.last_mut() {
-            Some(last) if last.len() < n_words && all[last.start] == part => last.end = at + 1,
-            _ => windows.push(at..at + 1),
+    for run in runs {
+        let first = windows.len();
+        for at in run {
+            match windows[first..].last_mut() {
+                Some(last) if last.len() < n_words || all[at].start < all[at - 1].end => {
+                    last.end = at + 1;
+                }
+                _ => windows.push(at..at + 1),
+            }
         }
     }
     windows.truncate(MOST_WINDOWS);
     windows
+}
+
+/// The words of each part, divided once more at the widest gap if it is wide.
+// Not at each wide gap: whoever writes words far apart would have too many runs to look into.
+fn runs(all: &[&Word]) -> Vec<Range<usize>> {
+    let gap = |at: usize| match all[at].part == all[at - 1].part {
+        true => all[at].start.saturating_sub(all[at - 1].end),
+        false => 0,
+    };
+    let widest = (1..all.len())
+        .max_by_key(|&at| gap(at))
+        .filter(|&at| gap(at) > FAR_APART);
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, word) in all.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if all[run.start].part == word.part && widest != Some(at) => {
+                run.end = at + 1;
+            }
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
 }
 
 /// The stretches that speak most for a label, the strongest first.
@@ -178,10 +217,24 @@ mod tests {
     }
 
     #[test]
+    fn a_character_that_is_read_as_two_signs_is_shown_whole() {
+        assert_eq!(
+            shown(&["bad ⁉ moron"], &["bad", "!", "?", "moron"]),
+            ["bad ⁉ moron"]
+        );
+        let text = "moron⁉".repeat(12);
+        let all = shown(&[&text], &["moron", "!", "?"]);
+        assert!(all.len() == 1 && text.starts_with(all[0]) && all[0].ends_with('⁉'));
+        // One of its signs alone speaks for the label.
+        assert_eq!(shown(&["see ⁉"], &["?"]), ["⁉"]);
+    }
+
+    #[test]
     fn windows_are_few_and_stay_within_their_part() {
-        let long = "a b c ".repeat(200);
+        let long = "ab cd ".repeat(200);
         for texts in [
             vec![long.as_str(), "d e"],
+            vec!["a title of five words", &long[..59 * 3]],
             vec!["one"; 100],
             vec!["one two"],
         ] {
@@ -191,6 +244,26 @@ mod tests {
             let parts: Vec<usize> = words.iter().map(|(word, _)| word.part).collect();
             assert!(windows.iter().all(|w| parts[w.start] == parts[w.end - 1]));
             assert!(windows.windows(2).all(|two| two[0].end == two[1].start));
+            // Every word is looked at unless there are more parts than windows.
+            let n_seen = windows.last().map_or(0, |last| last.end);
+            assert!(n_seen == words.len() || texts.len() > MOST_WINDOWS);
+        }
+        assert!(windows(&Words::default()).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_shown() {
+        let text = format!(
+            "{}moron{}moron{}",
+            "ab cd ".repeat(165),
+            " unread".repeat(70),
+            " ab cd".repeat(82)
+        );
+        for shown in shown(&[&text], &["moron"]) {
+            assert!(
+                shown.contains("moron") && !shown.contains("unread unread"),
+                "{shown}"
+            );
         }
     }
 
@@ -205,5 +278,57 @@ mod tests {
             "{n_shown} of {}",
             text.len()
         );
+    }
+
+    /// Texts of what reading changes: characters that become several or none, or that join
+    /// their neighbours.
+    fn strange_text(seed: usize) -> String {
+        const PIECES: [&str; 24] = [
+            "a", "B1", "  ", "\n", ".", "-x-", "[.]", "@", "\u{301}", "\u{200b}", "İ", "ﬁ", "🅰",
+            "日", "⁉", "½", "℀", "…", "muslim ", "hxxp://", " dot com", "!!", "an ", "@me",
+        ];
+        let mut state = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize
+        };
+        let n_pieces = match seed % 20 {
+            0 => 2_000,
+            _ => 1 + next() % 60,
+        };
+        (0..n_pieces)
+            .map(|_| PIECES[next() % PIECES.len()])
+            .collect()
+    }
+
+    #[test]
+    fn spans_of_any_text_lie_on_visible_characters() {
+        let mut n_shown = 0;
+        for seed in 0..2_000 {
+            let (first, second) = (strange_text(seed), strange_text(seed + 1));
+            let parts = [first.as_str(), &second];
+            let words = words(&parts);
+            let windows = windows(&words);
+            // All speak for the label, or every third does not.
+            for period in [usize::MAX, 3] {
+                let weight = |at: usize| if at % period == 1 { -1.0 } else { 1.0 };
+                let losses: Vec<f32> = (0..windows.len()).map(weight).collect();
+                let spans = spans(&parts, &words, &windows, &losses);
+                for span in &spans {
+                    let shown = &parts[span.part][span.start..span.end];
+                    assert!(!shown.is_empty() && shown == shown.trim(), "{parts:?}");
+                }
+                for (at, span) in spans.iter().enumerate() {
+                    let apart = |b: &Span| {
+                        b.part != span.part || b.start >= span.end || b.end <= span.start
+                    };
+                    assert!(spans[at + 1..].iter().all(apart), "{parts:?}: {spans:?}");
+                }
+                n_shown += spans.len();
+            }
+        }
+        assert!(n_shown > 2_000, "{n_shown}");
     }
 }
