@@ -23,7 +23,12 @@ use crate::{features::Features, words::Words};
 pub const LABELS: [&str; 3] = ["toxic", "hate", "offensive"];
 
 /// The scores from which reasons are shown: the model's own cuts (see its card).
-const EVIDENCE_FROM: [f32; 3] = [1.1, -1.1, 0.6];
+pub const EVIDENCE_FROM: [f32; 3] = [1.1, -1.1, 0.6];
+
+/// Rows of one run at most.
+// Attention over 8 texts of 256 pieces holds 8 MiB; over all windows at once it would hold
+// 32 MiB of each of its steps, more than a call should ask for.
+pub const MOST_ROWS: usize = 8;
 
 /// The detector.
 struct ToxicityText;
@@ -46,11 +51,12 @@ impl Detector for ToxicityText {
         let flagged = |label: &usize| scores[*label] >= EVIDENCE_FROM[*label];
         if (0..LABELS.len()).any(|label| flagged(&label)) {
             let windows = evidence::windows(&words);
-            let rows: Vec<Row> = windows
-                .iter()
-                .map(|window| Row::of(&words.without(window.clone())))
-                .collect();
-            let without = run(&model, &rows)?;
+            let mut without = Vec::with_capacity(windows.len());
+            for windows in windows.chunks(MOST_ROWS) {
+                let shortened = windows.iter().map(|window| words.without(window.clone()));
+                let rows: Vec<Row> = shortened.map(|words| Row::of(&words)).collect();
+                without.extend(run(&model, &rows)?);
+            }
             for label in (0..LABELS.len()).filter(flagged) {
                 let losses: Vec<f32> = without
                     .iter()
@@ -87,7 +93,7 @@ impl Row {
 const LEAST_PIECES: usize = 16;
 const LEAST_FEATURES: usize = 64;
 
-/// The scores of each row.
+/// The scores of each of at most [`MOST_ROWS`] rows.
 fn run(model: &Model, rows: &[Row]) -> Result<Vec<[f32; 3]>, Failure> {
     let longest = |length: fn(&Row) -> usize, least: usize| {
         let longest = rows.iter().map(length).fold(least, usize::max);
