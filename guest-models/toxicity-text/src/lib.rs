@@ -88,20 +88,32 @@ impl Row {
     }
 }
 
-/// Pieces and features that the model is given at least. Their numbers are powers of two, and
-/// so is that of rows, so that a device which prepares itself for each shape meets few.
-const LEAST_PIECES: usize = 16;
-const LEAST_FEATURES: usize = 64;
+/// Pieces and features that rows are padded to, both of them together and rows to a power of
+/// two, so that a device which prepares itself for each shape meets few. A piece comes with
+/// some 15 features; what has more of them than the last is padded to a power of two.
+const LENGTHS: [(usize, usize); 5] = [
+    (16, 384),
+    (32, 768),
+    (64, 1_536),
+    (128, 3_072),
+    (vocabulary::HEAD + vocabulary::TAIL, 8_192),
+];
+
+/// What rows of at most `n_pieces` and `n_features` are padded to.
+fn padded(n_pieces: usize, n_features: usize) -> (usize, usize) {
+    let holds = |&(pieces, features): &(usize, usize)| n_pieces <= pieces && n_features <= features;
+    let longest = || (LENGTHS[4].0.max(n_pieces), n_features.next_power_of_two());
+    LENGTHS.into_iter().find(holds).unwrap_or_else(longest)
+}
 
 /// The scores of each of at most [`MOST_ROWS`] rows.
 fn run(model: &Model, rows: &[Row]) -> Result<Vec<[f32; 3]>, Failure> {
-    let longest = |length: fn(&Row) -> usize, least: usize| {
-        let longest = rows.iter().map(length).fold(least, usize::max);
-        longest.next_power_of_two()
-    };
     let n_rows = rows.len().next_power_of_two();
-    let n_pieces = longest(|row| row.pieces.len(), LEAST_PIECES);
-    let n_features = longest(|row| row.features.ids.len(), LEAST_FEATURES);
+    let longest = |length: fn(&Row) -> usize| rows.iter().map(length).max().unwrap_or(0);
+    let (n_pieces, n_features) = padded(
+        longest(|row| row.pieces.len()),
+        longest(|row| row.features.ids.len()),
+    );
     let mut pieces = vec![i64::from(vocabulary::PADDING); n_rows * n_pieces];
     let mut mask = vec![0.0_f32; n_rows * n_pieces];
     let mut ids = vec![0_i64; n_rows * n_features];
@@ -144,4 +156,35 @@ fn run(model: &Model, rows: &[Row]) -> Result<Vec<[f32; 3]>, Failure> {
         .map(|row| [row[0], row[1], row[2]])
         .take(rows.len())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trommel_reading::normalise::Normalised;
+
+    #[test]
+    fn pieces_and_features_are_padded_together() {
+        for (given, to) in [
+            ((0, 0), (16, 384)),
+            ((16, 384), (16, 384)),
+            ((17, 20), (32, 768)),
+            ((3, 3_000), (128, 3_072)),
+            ((256, 8_192), (256, 8_192)),
+            ((3, 8_193), (256, 16_384)),
+        ] {
+            assert_eq!(padded(given.0, given.1), to, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_texts_of_any_length_meet_five_shapes() {
+        let sentence = "They said the ferry would be late, so we had soup & waited. ";
+        for n_chars in 1..3_000 {
+            let text: String = sentence.chars().cycle().take(n_chars).collect();
+            let row = Row::of(&Words::of(&Normalised::of(&[&text])));
+            let to = padded(row.pieces.len(), row.features.ids.len());
+            assert!(LENGTHS.contains(&to), "{n_chars}: {to:?}");
+        }
+    }
 }
