@@ -12,8 +12,9 @@ use std::process::Command;
 use serde_json::Value;
 use trommel::registry::bundled;
 use trommel_tests::guests::{component, from_text};
+use trommel_tests::onnx::{Dim, Writer};
 use trommel_tests::plugin::PluginFolder;
-use trommel_tests::workspace;
+use trommel_tests::{spam_model, workspace};
 
 struct Ran {
     code: i32,
@@ -59,13 +60,16 @@ fn words(line: &str) -> Vec<&str> {
     words.collect()
 }
 
-/// Without what differs from machine to machine: keys, digests, and how large a
-/// compiler makes the component.
+/// Without what differs from machine to machine: keys, digests, how large a compiler makes
+/// the component, and what trials find.
 fn alike(text: &str) -> String {
     let mut alike = String::new();
     for line in text.lines() {
-        if line.starts_with("spam-text.wasm ") {
-            alike.push_str("spam-text.wasm\n");
+        // How many rows gain something together is the machine's, too.
+        let differs = ["spam-text.wasm ", "  batches "];
+        if let Some(start) = differs.iter().find(|start| line.starts_with(**start)) {
+            alike.push_str(start);
+            alike.push('\n');
             continue;
         }
         let word = |c: char| !c.is_ascii_hexdigit();
@@ -224,6 +228,64 @@ fn a_package_says_the_same_packed_and_not() {
     };
     assert_eq!(model["graph"]["operators"]["Gather"], 1);
     assert_eq!(model["graph"]["inputs"][0]["shape"][0], "batch");
+}
+
+/// A guest whose model takes the mean of a batch away from each row.
+fn centred() -> PluginFolder {
+    let mut writer = Writer::new(18, 5);
+    let x = writer.input("x", &[Dim::Name("batch"), Dim::Size(3)]);
+    let axes = writer.integers(&[0]);
+    let mean = writer.node("ReduceMean", &[&x, &axes], &[]);
+    let y = writer.node("Sub", &[&x, &mean], &[]);
+    let model = writer.file(&[&y]);
+    let guest = noop();
+    let digest = |model: &[u8]| trommel_tensor::Digest::of(model).to_string();
+    let (spam, own) = (digest(&spam_model()), digest(&model));
+    let hexadecimal = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    guest.edit(&hexadecimal(&spam), &hexadecimal(&own));
+    guest.write("model.onnx", &model);
+    guest
+}
+
+#[test]
+fn whether_rows_of_several_callers_share_a_batch_is_shown_with_the_model() {
+    let here = tempfile::tempdir().unwrap();
+    let shown = |folder: &PluginFolder| {
+        let path = folder.path().to_str().unwrap();
+        let table = trommel(here.path(), &["plugin", "inspect", path]);
+        let line = table
+            .out
+            .lines()
+            .find(|line| line.starts_with("  batches "));
+        (inspected(here.path(), &[path]), line.unwrap().to_owned())
+    };
+    let (json, line) = shown(&noop());
+    assert_eq!(json["models"][0]["graph"]["why_alone"], Value::Null);
+    let batch = &json["batches"][0];
+    assert_eq!(batch["model"], "spam");
+    assert!(!batch["device"].as_str().unwrap().is_empty(), "{batch}");
+    // How many rows gain something is the machine's; alone there is a reason.
+    let rows = batch["rows"].as_u64().unwrap();
+    assert_eq!(rows > 1, batch["why"].is_null(), "{batch}");
+    assert!(
+        line.contains(" of up to ") || line.contains(" alone "),
+        "{line}"
+    );
+    let (json, line) = shown(&centred());
+    let why = json["models"][0]["graph"]["why_alone"].as_str().unwrap();
+    assert!(why.contains("rows cannot be told apart"), "{why}");
+    assert_eq!(json["batches"][0]["rows"], 1);
+    assert_eq!(json["batches"][0]["why"], why);
+    let says = "  batches    none, each row runs alone: ";
+    assert!(
+        line.starts_with(says) && line.contains("told apart"),
+        "{line}"
+    );
+    let newer = noop();
+    newer.edit("contract = \"0.1.0\"", "contract = \"0.2.0\"");
+    let (json, line) = shown(&newer);
+    assert_eq!(json["batches"], Value::Array(vec![]));
+    assert!(line.contains("not known"), "{line}");
 }
 
 #[test]

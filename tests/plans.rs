@@ -1,8 +1,17 @@
 //! `trommel devices` and `trommel plan`: what they show, and what they cannot.
 
-use trommel_tests::onnx::without_a_plan;
+use trommel_tests::onnx::{Builder, Dim, without_a_plan};
 
 use super::trommel;
+
+/// Whatever calls it brings one row.
+fn of_one_row() -> Vec<u8> {
+    Builder::default()
+        .input("x", &[Dim::Size(1), Dim::Size(3)])
+        .node("Relu", &["x"], "y")
+        .output("y")
+        .file()
+}
 
 #[test]
 fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
@@ -17,6 +26,11 @@ fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
             listed.out
         );
     }
+    let (_, batches) = listed
+        .out
+        .split_once("BATCHES")
+        .expect("a table of its own");
+    assert!(batches.contains("\nspam-text       yes: "), "{batches}");
     let model = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../guest-models/spam-text/model.onnx"
@@ -24,7 +38,10 @@ fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
     let folder = tempfile::tempdir().unwrap();
     let strange = folder.path().join("strange.onnx");
     std::fs::write(&strange, without_a_plan()).unwrap();
-    let told = trommel(&["devices", "--json", model, strange.to_str().unwrap()], "");
+    let fixed = folder.path().join("fixed.onnx");
+    std::fs::write(&fixed, of_one_row()).unwrap();
+    let paths = [&strange, &fixed].map(|path| path.to_str().unwrap());
+    let told = trommel(&["devices", "--json", model, paths[0], paths[1]], "");
     let told: serde_json::Value = serde_json::from_str(&told.out).expect("one object");
     assert_eq!(told["devices"][0]["device"], "cpu");
     assert_eq!(told["models"][0]["covered"], true);
@@ -59,6 +76,12 @@ fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
     );
     let plan = trommel(&["plan", model, "--precision", "f16"], "");
     assert!(plan.out.contains(", as f16 %"), "{}{}", plan.out, plan.err);
+    assert_eq!(told["models"][0]["why_alone"], serde_json::Value::Null);
+    let why = told["models"][2]["why_alone"].as_str().unwrap();
+    assert!(
+        why.contains("the first dimension of its inputs has no name"),
+        "{why}"
+    );
     let plan = trommel(&["plan", model, "--batch", "8"], "");
     assert!(
         plan.out.contains("input %0 = i64 [8, "),

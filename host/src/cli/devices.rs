@@ -51,6 +51,8 @@ impl PrecisionArgument {
 struct Covered {
     name: String,
     plan: Result<PlanSummary, TensorError>,
+    /// Why rows of several callers never share a batch, on any device.
+    why_alone: Option<String>,
 }
 
 /// Lists the CPU, every adapter, and which models a GPU would run.
@@ -69,9 +71,12 @@ fn models(files: &[PathBuf], precision: Precision) -> anyhow::Result<Vec<Covered
     let covered = |name: &str, file: &[u8]| {
         let graph = Graph::from_onnx(file, &Weights::default());
         let graph = graph.with_context(|| format!("the model {name}"))?;
-        let graph = graph.stored_as(precision);
-        let (name, plan) = (name.to_owned(), plan_summary(&graph, &[]));
-        Ok(Covered { name, plan })
+            let graph = graph.stored_as(precision);
+        Ok(Covered {
+            name: name.to_owned(),
+            plan: plan_summary(&graph, &[]),
+            why_alone: graph.why_alone().map(str::to_owned),
+        })
     };
     if files.is_empty() {
         let bundled = bundled::DETECTORS.iter().flat_map(|(name, files)| {
@@ -131,7 +136,7 @@ fn write_table(
         writeln!(out, "\n{}", who_halves(adapters))?;
     }
     writeln!(out, "\nMODEL           ON A GPU")?;
-    for Covered { name, plan } in models {
+    for Covered { name, plan, .. } in models {
         let answer = match plan {
             Ok(plan) => {
                 let halves = match plan.n_halves {
@@ -146,6 +151,17 @@ fn write_table(
                 )
             }
             Err(error) => format!("no, on the CPU: {error}"),
+        };
+        writeln!(out, "{:<15} {}", shown(name), shown(&answer))?;
+    }
+    writeln!(out, "\nMODEL           BATCHES")?;
+    for Covered {
+        name, why_alone, ..
+    } in models
+    {
+        let answer = match why_alone {
+            None => "yes: rows of several callers share one, where they score alike".to_owned(),
+            Some(why) => format!("no, each row runs alone: {why}"),
         };
         writeln!(out, "{:<15} {}", shown(name), shown(&answer))?;
     }
@@ -187,9 +203,14 @@ fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
             "stores_f16": adapter.stores_halves(),
         })
     };
-    let model = |Covered { name, plan }: &Covered| match plan {
+    let model = |Covered {
+                     name,
+                     plan,
+                     why_alone,
+                 }: &Covered| match plan {
         Ok(plan) => json!({
             "model": name,
+            "why_alone": why_alone,
             "covered": true,
             "steps": plan.n_steps,
             "operations": plan.n_operations,
@@ -199,6 +220,7 @@ fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
         }),
         Err(error) => json!({
             "model": name,
+            "why_alone": why_alone,
             "covered": false,
             "operator": match error {
                 TensorError::NoPlan { operator, .. } => Some(operator),

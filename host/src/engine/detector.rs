@@ -58,6 +58,16 @@ pub struct TokenizerParts {
     pub tokenizer: Arc<Tokenizer>,
 }
 
+/// Whether rows of several callers share a batch of a model, as trials found when it was made
+/// ready on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Batchable {
+    /// So many rows at most, and no fewer than two.
+    Together(usize),
+    /// Each row runs alone, and why.
+    Alone(String),
+}
+
 /// A detector ready to be called. A clone is the same detector; the last one
 /// dropped frees code, weights and what they were charged.
 #[derive(Clone)]
@@ -72,6 +82,8 @@ pub(super) struct Ready {
     pub(super) models: BTreeMap<String, Arc<dyn Session>>,
     /// The models that ask for f16, each with why it was sent to f32, if it was.
     halves: BTreeMap<String, Option<String>>,
+    /// Of its models, by name.
+    batching: BTreeMap<String, Batchable>,
     pub(super) tokenizers: BTreeMap<String, Arc<Tokenizer>>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) limits: Limits,
@@ -124,6 +136,13 @@ impl Detector {
         })
     }
 
+    /// Whether rows of several callers share a batch, model by model, as it was found when it
+    /// was loaded. What callers bring may be batched otherwise: other lengths, other moments.
+    pub fn batching(&self) -> impl Iterator<Item = (&str, &Batchable)> {
+        let batching = self.0.batching.iter();
+        batching.map(|(name, batching)| (name.as_str(), batching))
+    }
+
     /// What it holds on the device now: weights, and the tensors of its calls.
     pub fn account(&self) -> &Account {
         &self.0.account
@@ -161,6 +180,7 @@ impl Engine {
         let weights = account.child("its weights", limits.weight_bytes, u64::MAX);
         let mut models = BTreeMap::new();
         let mut halves = BTreeMap::new();
+        let mut batching = BTreeMap::new();
         let mut charges = Vec::new();
         for ModelParts { name, graph } in parts.models {
             let failed = |error| LoadError::Model {
@@ -169,11 +189,13 @@ impl Engine {
             };
             charges.push(weights.charge(graph.weight_bytes(), 0).map_err(failed)?);
             let session = self.device.session(&graph).map_err(failed)?;
-            tell(&parts.id, &name, session.as_ref());
+            let found = found(session.as_ref());
+            tell(&parts.id, &name, &found);
             if graph.precision() == Precision::Half {
                 tell_whole(&parts.id, &name, session.as_ref());
                 halves.insert(name.clone(), None);
             }
+            batching.insert(name.clone(), found);
             models.insert(name, session);
         }
         let mut tokenizers = BTreeMap::new();
@@ -196,6 +218,7 @@ impl Engine {
             reads: parts.reads,
             models,
             halves,
+            batching,
             tokenizers,
             settings: parts.settings,
             limits: parts.limits,
@@ -282,18 +305,28 @@ impl Engine {
     }
 }
 
-/// Finds out how many rows of a model run together, and logs it. The device warns of rows
-/// that differ.
-fn tell(detector: &DetectorId, model: &str, session: &dyn Session) {
+/// Finds out how many rows of a model run together.
+fn found(session: &dyn Session) -> Batchable {
     match session.settle() {
-        Some(Ok(n_rows)) => tracing::info!(
+        Some(Ok(n_rows @ 2..)) => Batchable::Together(n_rows),
+        Some(Ok(_)) => Batchable::Alone("two were no faster together when it was tried".to_owned()),
+        Some(Err(why)) => Batchable::Alone(why),
+        None => {
+            let why = session.graph().why_alone();
+            Batchable::Alone(why.unwrap_or("this device joins no runs of it").to_owned())
+        }
+    }
+}
+
+/// Logs it. The device warns of rows that differ.
+fn tell(detector: &DetectorId, model: &str, found: &Batchable) {
+    match found {
+        Batchable::Together(n_rows) => tracing::info!(
             %detector, model, n_rows,
             "rows of this model run together, so many at most"
         ),
-        Some(Err(why)) => tracing::info!(%detector, model, why, "rows of this model run alone"),
-        None => {
-            let why = session.graph().why_alone();
-            tracing::debug!(%detector, model, why, "this model has no rows");
+        Batchable::Alone(why) => {
+            tracing::info!(%detector, model, why, "rows of this model run alone");
         }
     }
 }

@@ -37,7 +37,7 @@ use call::CallState;
 pub use compiler::Compiler;
 use decoder::Decoder;
 pub use decoder::DecoderOptions;
-pub use detector::{Detector, DetectorParts, ModelParts, TokenizerParts};
+pub use detector::{Batchable, Detector, DetectorParts, ModelParts, TokenizerParts};
 pub use exhibit::Exhibit;
 pub use fault::{Blame, Failure, Fault};
 pub use findings::{Findings, LogLine, RawSignal};

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use trommel::Host;
-use trommel::engine::{CONTRACT_VERSION, EngineOptions, imports};
+use trommel::engine::{Batchable, CONTRACT_VERSION, EngineOptions, imports};
 use trommel::item::PartKind;
 use trommel::pipeline::{DeviceChoice, PrecisionStatus};
 use trommel::registry::{CompileCache, Layout, Package, PublicKey, pipeline_folder};
@@ -66,6 +66,8 @@ pub(super) struct Inspection {
     pub(super) settings: BTreeMap<String, String>,
     pub(super) models: Vec<ModelShown>,
     pub(super) tokenizers: Vec<TokenizerShown>,
+    /// What trials on this machine found of each model; empty when this host cannot load it.
+    pub(super) batches: Vec<BatchShown>,
     pub(super) n_golden_cases: usize,
     pub(super) files: Vec<FileShown>,
     pub(super) signatures: Vec<SignatureShown>,
@@ -129,6 +131,20 @@ pub(super) struct GraphShown {
     /// Nodes by operator.
     pub(super) operators: BTreeMap<String, usize>,
     pub(super) weight_bytes: u64,
+    /// Why rows of several callers never share a batch; none when a device may try.
+    pub(super) why_alone: Option<String>,
+}
+
+/// How many rows of several callers share a batch.
+#[derive(Debug, Serialize)]
+pub(super) struct BatchShown {
+    pub(super) model: String,
+    /// Where it was tried.
+    pub(super) device: String,
+    /// So many at most; 1 where each runs alone.
+    pub(super) rows: usize,
+    /// Why they run alone.
+    pub(super) why: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -196,8 +212,12 @@ fn inspect(path: &Path, device: DeviceChoice, keys: &[PublicKey]) -> anyhow::Res
     let mut models = models_of(&package, &mut incompatible);
     let tokenizers = tokenizers_of(&package, &mut incompatible);
     let n_found = incompatible.len();
+    let Loaded {
+        refused,
+        runs_in,
+        batches,
+    } = loaded(path, device)?;
     // What the host itself says, unless that is known already.
-    let (refused, runs_in) = refused(path, device)?;
     incompatible.extend(refused.into_iter().filter(|_| n_found == 0));
     for model in &mut models {
         let own = runs_in.iter().find(|it| it.model == model.name);
@@ -224,6 +244,7 @@ fn inspect(path: &Path, device: DeviceChoice, keys: &[PublicKey]) -> anyhow::Res
         settings: texts(&manifest.settings),
         models,
         tokenizers,
+        batches,
         n_golden_cases: manifest.golden.len(),
         files: files_of(path, layout.as_ref(), &package)?,
         signatures: layout.iter().flat_map(signatures_of).collect(),
@@ -275,6 +296,7 @@ fn models_of(package: &Package, incompatible: &mut Vec<String>) -> Vec<ModelShow
                 outputs: graph.outputs().iter().map(port).collect(),
                 operators: graph.operators().clone(),
                 weight_bytes: graph.weight_bytes(),
+                why_alone: graph.why_alone().map(str::to_owned),
             }),
             Err(error) => {
                 incompatible.push(format!("model `{name}`: {error}"));
@@ -375,12 +397,17 @@ fn signatures_of(layout: &Layout) -> impl Iterator<Item = SignatureShown> {
     })
 }
 
-/// Loads it as `check` would, and says what stands in the way, and what its models that
-/// ask for f16 run in.
-fn refused(
-    path: &Path,
-    device: DeviceChoice,
-) -> anyhow::Result<(Vec<String>, Vec<PrecisionStatus>)> {
+/// What a host finds that loads a package.
+struct Loaded {
+    /// What stands in the way.
+    refused: Vec<String>,
+    /// What its models that ask for f16 run in.
+    runs_in: Vec<PrecisionStatus>,
+    batches: Vec<BatchShown>,
+}
+
+/// Loads it as `check` would.
+fn loaded(path: &Path, device: DeviceChoice) -> anyhow::Result<Loaded> {
     let gpu = GpuOptions {
         pipeline_cache: pipeline_folder(),
         ..GpuOptions::default()
@@ -394,7 +421,13 @@ fn refused(
         .build();
     let host = match built {
         Ok(host) => host,
-        Err(error) => return Ok((vec![error.to_string()], Vec::new())),
+        Err(error) => {
+            return Ok(Loaded {
+                refused: vec![error.to_string()],
+                runs_in: Vec::new(),
+                batches: Vec::new(),
+            });
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -403,5 +436,28 @@ fn refused(
     let refused = runtime.block_on(host.verify()).err().unwrap_or_default();
     let revisions = host.status().detectors.into_iter();
     let revisions = revisions.flat_map(|detector| detector.revisions);
-    Ok((refused, revisions.flat_map(|it| it.precision).collect()))
+    Ok(Loaded {
+        refused,
+        runs_in: revisions.flat_map(|it| it.precision).collect(),
+        batches: batches_of(&host),
+    })
+}
+
+fn batches_of(host: &Host) -> Vec<BatchShown> {
+    let mut all = Vec::new();
+    for detector in host.detectors() {
+        all.extend(detector.batching().map(|(model, batching)| {
+            let (rows, why) = match batching {
+                Batchable::Together(rows) => (*rows, None),
+                Batchable::Alone(why) => (1, Some(why.clone())),
+            };
+            BatchShown {
+                model: model.to_owned(),
+                device: host.device().to_owned(),
+                rows,
+                why,
+            }
+        }));
+    }
+    all
 }

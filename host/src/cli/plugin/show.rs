@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::super::output::shown;
 use super::inspect::{
-    FileShown, GraphShown, Inspection, ModelShown, PortShown, SizeShown, TokenizerShown,
+    BatchShown, FileShown, GraphShown, Inspection, ModelShown, PortShown, SizeShown, TokenizerShown,
 };
 
 /// Writes all of it; `has_keys` says whether signatures could be checked.
@@ -75,7 +75,9 @@ pub(super) fn table(
     };
     rows("loads here", reasons, &yes, &mut row)?;
     for model in &inspection.models {
-        write_model(model, out)?;
+        let batch = inspection.batches.iter();
+        let batch = batch.clone().find(|batch| batch.model == model.name);
+        write_model(model, batch, out)?;
     }
     for tokenizer in &inspection.tokenizers {
         write_tokenizer(tokenizer, out)?;
@@ -103,7 +105,11 @@ fn short(import: &str) -> &str {
     name.split_once('@').map_or(name, |(name, _)| name)
 }
 
-fn write_model(model: &ModelShown, out: &mut impl Write) -> io::Result<()> {
+fn write_model(
+    model: &ModelShown,
+    batch: Option<&BatchShown>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     writeln!(
         out,
         "\nMODEL {}  {}, {}",
@@ -132,7 +138,37 @@ fn write_model(model: &ModelShown, out: &mut impl Write) -> io::Result<()> {
         .iter()
         .map(|(operator, n)| format!("{} {n}", shown(operator)));
     writeln!(out, "  operators  {}", list(operators))?;
-    writeln!(out, "  weights    {}", size(graph.weight_bytes))
+    writeln!(out, "  weights    {}", size(graph.weight_bytes))?;
+    writeln!(out, "  batches    {}", shown(&batches(graph, batch)))
+}
+
+/// Whether rows of several callers share a batch, as far as it is known.
+fn batches(graph: &GraphShown, batch: Option<&BatchShown>) -> String {
+    match (&graph.why_alone, batch) {
+        (Some(why), _) => format!("none, each row runs alone: {why}"),
+        (
+            None,
+            Some(BatchShown {
+                device,
+                rows,
+                why: None,
+                ..
+            }),
+        ) => {
+            format!("of up to {rows} rows of several callers on this {device}")
+        }
+        (
+            None,
+            Some(BatchShown {
+                device,
+                why: Some(why),
+                ..
+            }),
+        ) => {
+            format!("none, each row runs alone on this {device}: {why}")
+        }
+        (None, None) => "not known: tried where the package loads".to_owned(),
+    }
 }
 
 fn write_tokenizer(tokenizer: &TokenizerShown, out: &mut impl Write) -> io::Result<()> {
