@@ -67,6 +67,15 @@ fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
         "{half}"
     );
     assert_eq!(told["models"][0]["f16_values"], 0);
+    for gpu in half["devices"].as_array().unwrap().iter().skip(1) {
+        let matrices = gpu["cooperative_matrices"].as_str().unwrap();
+        let is_told = ["not offered: ", "failed their self-test: ", "used"]
+            .iter()
+            .any(|beginning| matrices.starts_with(beginning));
+        assert!(is_told, "{gpu}");
+    }
+    let without = ["check", "--no-cooperative-matrices", "--text", "hello"];
+    assert_eq!(trommel(&without, "").code, 0);
     let listed = trommel(&["devices", "--precision", "f16", model], "");
     let halves = listed.out.lines().find(|line| line.starts_with("f16: "));
     assert!(

@@ -13,11 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trommel::item::{Item, ItemBounds, PartKind};
-use trommel::pipeline::DeviceChoice;
 use trommel::policy::Action;
 use trommel::{Host, Judgement};
 
-use super::host::HostArguments;
+use super::host::{DeviceArguments, HostArguments};
 use super::input::{Input, Sources, open_images, read};
 use super::lists::ListFile;
 use super::output::{Answer, Format, Printer, shown};
@@ -71,9 +70,8 @@ pub(super) struct CheckArguments {
     /// given more than once.
     #[arg(long, value_name = "NAME=KIND:FILE")]
     list: Vec<ListFile>,
-    /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: DeviceChoice,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// How to show judgements.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -123,7 +121,7 @@ fn host(arguments: &CheckArguments) -> anyhow::Result<Host> {
         trusted_keys: &arguments.trusted_key,
         policy: arguments.policy.as_deref(),
         lists: &arguments.list,
-        device: arguments.device,
+        device: &arguments.device,
         deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };
     Ok(arguments.builder()?.build()?)

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use trommel::registry::bundled;
 use trommel_tensor::{
-    AdapterKind, AdapterSummary, Graph, PlanSummary, Precision, TensorError, Weights, adapters,
-    plan_summary, plan_text,
+    AdapterChoice, AdapterKind, AdapterSummary, Cooperation, GpuDevice, GpuOptions, Graph,
+    PlanSummary, Precision, TensorError, Weights, adapters, plan_summary, plan_text,
 };
 
 use super::Exit;
@@ -58,7 +58,8 @@ struct Covered {
 /// Lists the CPU, every adapter, and which models a GPU would run.
 pub(super) fn devices(arguments: &DevicesArguments) -> anyhow::Result<Exit> {
     let precision = arguments.precision.precision();
-    let (adapters, models) = (adapters(), models(&arguments.models, precision)?);
+    let adapters: Vec<AdapterSummary> = adapters().into_iter().enumerate().map(tried).collect();
+    let models = models(&arguments.models, precision)?;
     match arguments.json {
         true => writeln!(stdout(), "{}", as_json(&adapters, &models))?,
         false => write_table(&mut stdout(), &adapters, &models, precision)?,
@@ -66,12 +67,32 @@ pub(super) fn devices(arguments: &DevicesArguments) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// An adapter that says that it has cooperative matrices, with what came of their self-test.
+fn tried((number, adapter): (usize, AdapterSummary)) -> AdapterSummary {
+    if adapter.cooperation != Cooperation::Offered {
+        return adapter;
+    }
+    let opened = GpuDevice::new(GpuOptions {
+        adapter: AdapterChoice::Number(number),
+        ..GpuOptions::default()
+    });
+    let cooperation = match opened.map(|device| device.adapter()) {
+        Ok(Some(opened)) => opened.cooperation,
+        Ok(None) => Cooperation::Failed("the GPU was lost".to_owned()),
+        Err(error) => Cooperation::Failed(error.to_string()),
+    };
+    AdapterSummary {
+        cooperation,
+        ..adapter
+    }
+}
+
 /// The files given, or else the bundled models, each planned for sizes of 2.
 fn models(files: &[PathBuf], precision: Precision) -> anyhow::Result<Vec<Covered>> {
     let covered = |name: &str, file: &[u8]| {
         let graph = Graph::from_onnx(file, &Weights::default());
         let graph = graph.with_context(|| format!("the model {name}"))?;
-            let graph = graph.stored_as(precision);
+        let graph = graph.stored_as(precision);
         Ok(Covered {
             name: name.to_owned(),
             plan: plan_summary(&graph, &[]),
@@ -131,6 +152,8 @@ fn write_table(
                 false => adapter.features.join(", "),
             }
         )?;
+        let cooperation = adapter.cooperation.to_string();
+        writeln!(out, "        cooperative matrices {}", shown(&cooperation))?;
     }
     if precision == Precision::Half {
         writeln!(out, "\n{}", who_halves(adapters))?;
@@ -201,6 +224,7 @@ fn as_json(adapters: &[AdapterSummary], models: &[Covered]) -> Value {
             "workgroup_bytes": adapter.limits.workgroup_bytes,
             "features": adapter.features,
             "stores_f16": adapter.stores_halves(),
+            "cooperative_matrices": adapter.cooperation.to_string(),
         })
     };
     let model = |Covered {

@@ -1,18 +1,50 @@
 //! A host as the commands that judge set it up.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use trommel::engine::{Compiler, EngineOptions};
 use trommel::pipeline::DeviceChoice;
 use trommel::policy::Policy;
 use trommel::registry::{CompileCache, Trust, pipeline_folder};
 use trommel::{Host, HostBuilder};
-use trommel_tensor::GpuOptions;
+use trommel_tensor::{Device, GpuOptions};
 
 use super::lists::ListFile;
 use super::plugin::public_keys;
+
+/// Where models run, and how.
+#[derive(Debug, Args)]
+pub(super) struct DeviceArguments {
+    /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Make products of f16 without cooperative matrices, also where the GPU has them.
+    #[arg(long)]
+    no_cooperative_matrices: bool,
+}
+
+impl DeviceArguments {
+    /// On the processor alone.
+    pub(super) const CPU: Self = Self {
+        device: DeviceChoice::Cpu,
+        no_cooperative_matrices: false,
+    };
+
+    /// Opens the device. Blocking.
+    pub(super) fn open(&self) -> anyhow::Result<Arc<dyn Device>> {
+        let gpu = GpuOptions {
+            cooperative: !self.no_cooperative_matrices,
+            pipeline_cache: pipeline_folder(),
+            ..GpuOptions::default()
+        };
+        let opened = self.device.open(gpu);
+        opened.with_context(|| format!("--device {}", self.device))
+    }
+}
 
 /// What the user said of it.
 pub(super) struct HostArguments<'a> {
@@ -24,8 +56,8 @@ pub(super) struct HostArguments<'a> {
     pub(super) policy: Option<&'a Path>,
     /// Hot lists that rules may ask for.
     pub(super) lists: &'a [ListFile],
-    /// Where models run.
-    pub(super) device: DeviceChoice,
+    /// Where models run, and how.
+    pub(super) device: &'a DeviceArguments,
     /// Time per item; none means the host's own.
     pub(super) deadline: Option<Duration>,
 }
@@ -54,16 +86,8 @@ impl HostArguments<'_> {
     /// A builder that has opened the device and read the policy, for a caller with packages
     /// of its own.
     pub(super) fn without_detectors(&self) -> anyhow::Result<HostBuilder> {
-        let gpu = GpuOptions {
-            pipeline_cache: pipeline_folder(),
-            ..GpuOptions::default()
-        };
-        let device = self.device;
-        let device = device
-            .open(gpu)
-            .with_context(|| format!("--device {device}"))?;
         let mut builder = Host::builder()
-            .device(device)
+            .device(self.device.open()?)
             .engine_options(engine_options()?)
             .compile_cache(CompileCache::user());
         if let Some(deadline) = self.deadline {

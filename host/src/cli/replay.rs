@@ -13,11 +13,11 @@ use clap::Args;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc::Receiver;
 use trommel::Judgement;
-use trommel::pipeline::DeviceChoice;
 use trommel::record::{Claim, ContentDigest, Fate, Replay, StoredContent};
 
 use super::Exit;
 use super::check::{Judge, TASKS_PER_CORE, progress};
+use super::host::DeviceArguments;
 use super::input::{Input, Sources, read};
 use super::lists::ListFile;
 use super::output::shown;
@@ -78,9 +78,8 @@ pub(super) struct ReplayArguments {
     /// given more than once.
     #[arg(long, value_name = "NAME=KIND:FILE")]
     list: Vec<ListFile>,
-    /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: DeviceChoice,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// How to show what changes.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,

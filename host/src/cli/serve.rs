@@ -14,13 +14,12 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use trommel::Host;
 use trommel::lists::Kind;
-use trommel::pipeline::DeviceChoice;
 use trommel::record::{Origin, Recorder};
 use trommel::server::{AdminToken, Beside, LineupFile, Server, ServerOptions, SpanCounts};
 use trommel::signal::Label;
 
 use super::Exit;
-use super::host::HostArguments;
+use super::host::{DeviceArguments, HostArguments};
 use super::lists::ListFile;
 use super::log::LogFormat;
 use super::recording::RecordConfiguration;
@@ -64,9 +63,8 @@ pub(super) struct ServeArguments {
     /// alone then.
     #[arg(long, value_name = "FILE")]
     lineup: Option<PathBuf>,
-    /// Where models run: auto, cpu, gpu, or gpu:N as `trommel devices` numbers them.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: DeviceChoice,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// How to write the log on standard error, of which TROMMEL_LOG says how much.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
@@ -130,7 +128,7 @@ pub(super) fn run(arguments: &ServeArguments, traces: Option<Traces>) -> anyhow:
         Some(_) => Some(configuration.token()?),
         None => None,
     };
-    let mut builder = configuration.host(arguments.device)?;
+    let mut builder = configuration.host(&arguments.device)?;
     if let Some(state) = &arguments.state {
         builder = builder.state(state);
     }
@@ -249,7 +247,7 @@ impl Configuration {
         Ok(configuration)
     }
 
-    fn host(&self, device: DeviceChoice) -> anyhow::Result<trommel::HostBuilder> {
+    fn host(&self, device: &DeviceArguments) -> anyhow::Result<trommel::HostBuilder> {
         let lists = self.lists.iter().map(|(name, list)| ListFile {
             name: name.clone(),
             kind: list.kind,

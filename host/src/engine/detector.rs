@@ -234,7 +234,7 @@ impl Engine {
     /// caller's executor. `Model` when the device cannot make one ready.
     pub fn in_single(&self, detector: &Detector, why: &str) -> Result<Detector, LoadError> {
         let half = &detector.0;
-        let mut models = half.models.clone();
+        let (mut models, mut batching) = (half.models.clone(), half.batching.clone());
         for name in half.halves.keys() {
             let graph = Graph::clone(half.models[name].graph());
             let graph = Arc::new(graph.stored_as(Precision::Single));
@@ -243,6 +243,7 @@ impl Engine {
                 model: name.clone(),
                 error,
             })?;
+            batching.insert(name.clone(), found(session.as_ref()));
             models.insert(name.clone(), session);
         }
         let sent_away = half.halves.keys();
@@ -256,6 +257,7 @@ impl Engine {
             halves: sent_away
                 .map(|name| (name.clone(), Some(why.to_owned())))
                 .collect(),
+            batching,
             tokenizers: half.tokenizers.clone(),
             settings: half.settings.clone(),
             limits: half.limits.clone(),

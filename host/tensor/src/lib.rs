@@ -25,7 +25,8 @@ pub use account::{Account, Charge, RunPlace};
 pub use batch::{BatchCounts, Batching};
 pub use device::cpu::{CpuDevice, CpuOptions};
 pub use device::gpu::{
-    AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, GpuDevice, GpuOptions, adapters,
+    AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, Cooperation, GpuDevice, GpuOptions,
+    adapters,
 };
 pub use device::{Device, Run, Session, Storage};
 pub use error::TensorError;

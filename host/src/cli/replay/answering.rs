@@ -33,7 +33,7 @@ pub(super) fn host(arguments: &ReplayArguments, lineup: &Lineup) -> anyhow::Resu
         trusted_keys: &arguments.trusted_key,
         policy: arguments.policy.as_deref(),
         lists: &arguments.list,
-        device: arguments.device,
+        device: &arguments.device,
         deadline: Some(Duration::from_millis(arguments.deadline_ms)),
     };
     let options = engine_options()?;

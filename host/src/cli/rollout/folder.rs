@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use trommel::pipeline::{DeviceChoice, LoadedRevision, RolloutStatus, moment};
+use trommel::pipeline::{LoadedRevision, RolloutStatus, moment};
 use trommel::registry::{PackageStore, Recovered, Settings, StateFolder, spelled};
 use trommel::rollout::journal::Cause;
 use trommel::rollout::{Lineup, Stage, Transition, Verb};
 
-use crate::cli::host::HostArguments;
+use crate::cli::host::{DeviceArguments, HostArguments};
 
 pub(super) struct Folder {
     path: PathBuf,
@@ -100,7 +100,7 @@ impl Folder {
             trusted_keys: keys,
             policy: None,
             lists: &[],
-            device: DeviceChoice::Cpu,
+            device: &DeviceArguments::CPU,
             deadline: None,
         };
         let host = arguments.builder()?.state(&self.path).build()?;

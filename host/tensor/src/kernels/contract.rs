@@ -1,7 +1,7 @@
 //! Batched products of matrices, by tiles.
 
-use super::Program;
 use super::text::Text;
+use super::{Program, Tools, cooperative};
 use crate::plan::view::count;
 use crate::plan::{Axis, Contract};
 
@@ -62,7 +62,7 @@ impl Tile {
     }
 }
 
-pub(super) fn program(mut text: Text<'_>, it: &Contract) -> Program {
+pub(super) fn program(mut text: Text<'_>, it: &Contract, tools: &Tools) -> Program {
     let n = |axes: &[Axis]| count(axes.iter().map(|axis| axis.size));
     for (name, axes) in [
         ("batch", &it.batch),
@@ -105,8 +105,13 @@ pub(super) fn program(mut text: Text<'_>, it: &Contract) -> Program {
         a_along_inner: near(&it.inner, |axis| axis.a) < near(&it.rows, |axis| axis.a),
         b_along_inner: near(&it.inner, |axis| axis.b) < near(&it.columns, |axis| axis.b),
     };
-    let tile = Tile::of(sizes.columns);
-    tiled(text, tile, &sizes)
+    let is_half = text.is_half(&it.a) && text.is_half(&it.b);
+    match tools.cooperative {
+        Some(matrices) if is_half && cooperative::fits(&sizes) => {
+            cooperative::program(text, matrices, &sizes)
+        }
+        _ => tiled(text, Tile::of(sizes.columns), &sizes),
+    }
 }
 
 /// Declares where the sum of a place of the output begins.
@@ -143,6 +148,15 @@ pub(super) struct Sizes {
     pub(super) b_along_inner: bool,
 }
 
+impl Sizes {
+    /// Declares in which order operands are loaded.
+    pub(super) fn write_order(&self, text: &mut Text<'_>) {
+        for (operand, along) in [("A", self.a_along_inner), ("B", self.b_along_inner)] {
+            text.line(format_args!("const {operand}_ALONG_INNER: bool = {along};"));
+        }
+    }
+}
+
 /// Ends a text that holds `load_a`, `load_b`, `place` and `start`.
 pub(super) fn tiled(mut text: Text<'_>, tile: Tile, sizes: &Sizes) -> Program {
     text.size("N_ROWS", sizes.rows as u64);
@@ -160,14 +174,7 @@ pub(super) fn tiled(mut text: Text<'_>, tile: Tile, sizes: &Sizes) -> Program {
     );
     text.size("N_ROW_TILES", row_tiles.max(1));
     text.size("N_COLUMN_TILES", column_tiles.max(1));
-    text.line(format_args!(
-        "const A_ALONG_INNER: bool = {};",
-        sizes.a_along_inner
-    ));
-    text.line(format_args!(
-        "const B_ALONG_INNER: bool = {};",
-        sizes.b_along_inner
-    ));
+    sizes.write_order(&mut text);
     text.line(include_str!("contract.wgsl"));
     let n_groups = row_tiles
         .saturating_mul(column_tiles)

@@ -10,6 +10,7 @@ mod attend;
 mod concat;
 mod contract;
 mod convolve;
+mod cooperative;
 mod deconvolve;
 mod gather;
 mod map;
@@ -26,6 +27,7 @@ mod text;
 mod top;
 
 use crate::plan::{Body, Plan, Step, ValueId};
+pub(crate) use cooperative::{Cooperative, SHARED_BYTES, n_threads};
 
 /// Threads of a group that computes an element per thread.
 const THREADS: u64 = 64;
@@ -47,12 +49,19 @@ pub(crate) struct Program {
     pub(crate) tells_faults: bool,
 }
 
+/// What an adapter has beside what every one has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tools {
+    /// Cooperative matrices that may be used.
+    pub(crate) cooperative: Option<Cooperative>,
+}
+
 /// The kernel of a step.
-pub(crate) fn program(plan: &Plan, step: &Step) -> Program {
+pub(crate) fn program(plan: &Plan, step: &Step, tools: &Tools) -> Program {
     let text = text::Text::new(plan, step);
     match &step.body {
         Body::Map(it) => map::program(text, it),
-        Body::Contract(it) => contract::program(text, it),
+        Body::Contract(it) => contract::program(text, it, tools),
         Body::Convolve(it) => convolve::program(text, it),
         Body::Reduce(it) => reduce::program(text, it),
         Body::Row(it) => row::program(text, it),
@@ -102,7 +111,7 @@ mod tests {
 
     fn saturated(body: Body) {
         let plan = of(body);
-        let program = program(&plan, &plan.steps[0]);
+        let program = program(&plan, &plan.steps[0], &Tools::default());
         assert_eq!(program.group_operations, u64::MAX);
         assert!(plan.n_operations() > 1 << 40);
     }

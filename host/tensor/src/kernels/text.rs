@@ -30,7 +30,7 @@ impl<'a> Text<'a> {
         let made = plan.value(step.output);
         let mut values = text.inputs.iter().map(|input| plan.value(*input));
         if made.stored == Stored::Half || values.any(|it| it.stored == Stored::Half) {
-            text.line("enable f16;");
+            text.enable("f16");
         }
         let out = stored(made);
         text.line("@group(0) @binding(0) var<uniform> part: vec4<u32>;");
@@ -67,6 +67,16 @@ impl<'a> Text<'a> {
             "fn store(i: u32, it: {carried}) {{ out[i] = {packed}; }}"
         ));
         text
+    }
+
+    /// Declares, before all else, that the shader is written with an extension.
+    pub(super) fn enable(&mut self, extension: &str) {
+        self.text.insert_str(0, &format!("enable {extension};\n"));
+    }
+
+    /// Whether a view's elements are stored as f16.
+    pub(super) fn is_half(&self, view: &View) -> bool {
+        self.plan.value(view.value).stored == Stored::Half
     }
 
     pub(super) fn line(&mut self, line: impl Display) {

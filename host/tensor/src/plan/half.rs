@@ -119,7 +119,7 @@ fn counts(map: &Map) -> bool {
 }
 
 /// Elements of f32 as f16, in whole words; none where some do not fit or too much is lost.
-fn halved(bytes: &[u8]) -> Option<Arc<[u8]>> {
+pub(crate) fn halved(bytes: &[u8]) -> Option<Arc<[u8]>> {
     let (words, _) = bytes.as_chunks::<4>();
     let numbers = || words.iter().map(|word| f32::from_le_bytes(*word));
     let (mut lost, mut all) = (0.0_f64, 0.0_f64);

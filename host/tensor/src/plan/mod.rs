@@ -20,6 +20,7 @@ pub(crate) mod view;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+pub(crate) use half::halved;
 pub(crate) use map::{Function1, Function2, Map, Node, Source};
 pub(crate) use steps::{
     Attend, AttendAxis, Axis, Body, Concat, Contract, Convolve, Deconvolve, Extreme, Gather,

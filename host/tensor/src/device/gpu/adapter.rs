@@ -1,8 +1,11 @@
 //! Which adapters there are, and which one is taken.
 
+use std::fmt;
+
 use futures_util::FutureExt as _;
 
 use crate::TensorError;
+use crate::kernels::{Cooperative, SHARED_BYTES, n_threads};
 
 /// As WebGPU names it.
 const HALVES: &str = "shader-f16";
@@ -33,6 +36,36 @@ pub struct AdapterSummary {
     pub limits: AdapterLimits,
     /// Features of it that are used, as WebGPU names them; nothing needs any.
     pub features: Vec<&'static str>,
+    /// Whether products of f16 are made by cooperative matrices.
+    pub cooperation: Cooperation,
+}
+
+/// Whether products of f16 are made by cooperative matrices, which is what a GPU's matrix
+/// units are called in shaders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cooperation {
+    /// The adapter does not have what is needed; what is missing.
+    NotOffered(String),
+    /// It says that it has; only opening it tells whether they can be used.
+    Offered,
+    /// They are switched off.
+    Off,
+    /// They failed their self-test when the adapter was opened, and how.
+    Failed(String),
+    /// They passed it, and are used.
+    Used,
+}
+
+impl fmt::Display for Cooperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered(why) => write!(f, "not offered: {why}"),
+            Self::Offered => f.write_str("offered"),
+            Self::Off => f.write_str("switched off"),
+            Self::Failed(why) => write!(f, "failed their self-test: {why}"),
+            Self::Used => f.write_str("used"),
+        }
+    }
 }
 
 impl AdapterSummary {
@@ -118,6 +151,71 @@ fn found() -> Vec<wgpu::Adapter> {
     all
 }
 
+/// Features that cooperative matrices take.
+pub(super) fn cooperative_features() -> wgpu::Features {
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::SHADER_F16
+}
+
+/// The cooperative matrices that kernels are written for; else what the adapter lacks.
+pub(super) fn cooperative(adapter: &wgpu::Adapter) -> Result<Cooperative, String> {
+    let offer = Offer {
+        missing: cooperative_features() - adapter.features(),
+        matrices: adapter.cooperative_matrix_properties(),
+        lanes: {
+            let info = adapter.get_info();
+            [info.subgroup_min_size, info.subgroup_max_size]
+        },
+        shared_bytes: adapter.limits().max_compute_workgroup_storage_size,
+    };
+    offer.cooperative()
+}
+
+/// What an adapter says of them.
+struct Offer {
+    /// Of the features.
+    missing: wgpu::Features,
+    matrices: Vec<wgpu::CooperativeMatrixProperties>,
+    /// Threads of a subgroup, at least and at most.
+    lanes: [u32; 2],
+    /// Bytes that the threads of a group may share.
+    shared_bytes: u32,
+}
+
+impl Offer {
+    fn cooperative(&self) -> Result<Cooperative, String> {
+        if !self.missing.is_empty() {
+            let names: Vec<&str> = self.missing.iter_names().map(|(name, _)| name).collect();
+            return Err(format!("it has no {}", names.join(", ").to_lowercase()));
+        }
+        let fits = |it: &wgpu::CooperativeMatrixProperties| {
+            [it.m_size, it.n_size, it.k_size] == [16; 3]
+                && it.ab_type == wgpu::CooperativeScalarType::F16
+                && it.cr_type == wgpu::CooperativeScalarType::F32
+        };
+        if !self.matrices.iter().any(fits) {
+            return Err("it multiplies no 16 by 16 of f16 into f32".to_owned());
+        }
+        let [least, most] = self.lanes;
+        // A group is of whole subgroups, and its text says of how many threads.
+        if least != most {
+            return Err(format!("its subgroups have from {least} to {most} threads"));
+        }
+        let n_threads = n_threads(least);
+        if least == 0 || n_threads > MAX_THREADS {
+            return Err(format!("four of its subgroups have {n_threads} threads"));
+        }
+        if self.shared_bytes < SHARED_BYTES {
+            return Err(format!("its groups share {} bytes", self.shared_bytes));
+        }
+        Ok(Cooperative { lanes: least })
+    }
+}
+
+/// Threads of a group at most, on every adapter.
+const MAX_THREADS: u64 = 256;
+
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
     let (info, limits) = (adapter.get_info(), adapter.limits());
     let used = [
@@ -147,5 +245,71 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
             .into_iter()
             .filter_map(|(feature, name)| adapter.features().contains(feature).then_some(name))
             .collect(),
+        cooperation: match cooperative(adapter) {
+            Ok(_) => Cooperation::Offered,
+            Err(why) => Cooperation::NotOffered(why),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::CooperativeScalarType::{F16, F32};
+
+    use super::*;
+
+    fn matrix(
+        [m_size, n_size, k_size]: [u32; 3],
+        ab_type: wgpu::CooperativeScalarType,
+        cr_type: wgpu::CooperativeScalarType,
+    ) -> wgpu::CooperativeMatrixProperties {
+        wgpu::CooperativeMatrixProperties {
+            m_size,
+            n_size,
+            k_size,
+            ab_type,
+            cr_type,
+            saturating_accumulation: false,
+        }
+    }
+
+    /// What is done to an offer, and what is said of it.
+    type Damage = (fn(&mut Offer), &'static str);
+
+    /// As a driver may answer that has what is needed, among other things.
+    fn whole() -> Offer {
+        Offer {
+            missing: wgpu::Features::empty(),
+            matrices: vec![
+                matrix([16, 16, 16], F16, F16),
+                matrix([16, 8, 16], F16, F32),
+                matrix([16, 16, 16], F16, F32),
+            ],
+            lanes: [32, 32],
+            shared_bytes: 48 << 10,
+        }
+    }
+
+    #[test]
+    fn an_adapter_offers_matrices_when_it_has_all_that_kernels_take() {
+        assert_eq!(whole().cooperative(), Ok(Cooperative { lanes: 32 }));
+        let cases: [Damage; 7] = [
+            (
+                |it| it.missing = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+                "it has no experimental_cooperative_matrix",
+            ),
+            (|it| it.missing = wgpu::Features::SUBGROUP, "no subgroup"),
+            (|it| it.matrices.truncate(2), "no 16 by 16 of f16 into f32"),
+            (|it| it.lanes = [32, 64], "from 32 to 64 threads"),
+            (|it| it.lanes = [128, 128], "have 512 threads"),
+            (|it| it.lanes = [0, 0], "have 0 threads"),
+            (|it| it.shared_bytes = 8 << 10, "share 8192 bytes"),
+        ];
+        for (damage, says) in cases {
+            let mut offer = whole();
+            damage(&mut offer);
+            let why = offer.cooperative().unwrap_err();
+            assert!(why.contains(says), "expected `{says}`: {why}");
+        }
     }
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::adapter::{AdapterKind, AdapterSummary, choose, summary};
+use super::adapter::{
+    AdapterKind, AdapterSummary, Cooperation, choose, cooperative, cooperative_features, summary,
+};
 use super::memory::Memory;
 use super::pipelines::Pipelines;
 use super::prepare::ImageKernels;
-use super::{GpuOptions, internal};
+use super::{GpuOptions, internal, selftest};
 use crate::TensorError;
+use crate::kernels::{Cooperative, Tools};
 use crate::plan::Bounds;
 
 /// Batches that the GPU has at once: one runs while the next is made ready.
@@ -99,6 +102,8 @@ pub(super) struct Live {
     pub(super) summary: AdapterSummary,
     pub(super) memory: Memory,
     pub(super) pipelines: Pipelines,
+    /// What kernels may use.
+    pub(super) tools: Tools,
     limits: wgpu::Limits,
     lost: Arc<AtomicBool>,
     /// Whether it ever finished a submission.
@@ -117,9 +122,61 @@ struct Submitted {
 }
 
 impl Live {
+    /// Opens the adapter. Where it offers cooperative matrices, and they are not switched off,
+    /// they are tried first; an adapter that fails by them is opened without.
     pub(super) fn open(options: &GpuOptions, flights: &Arc<Flights>) -> Result<Self, TensorError> {
         let adapter = choose(options.adapter)?;
-        let summary = summary(&adapter);
+        let offered = match options.cooperative {
+            true => cooperative(&adapter).ok(),
+            false => None,
+        };
+        let Some(offered) = offered else {
+            let mut live = Self::opened(&adapter, options, flights, None)?;
+            if live.summary.cooperation == Cooperation::Offered {
+                live.summary.cooperation = Cooperation::Off;
+            }
+            return Ok(live);
+        };
+        let why = match Self::with(&adapter, options, flights, offered) {
+            Ok(live) => return Ok(live),
+            Err(why) => why,
+        };
+        let adapter = choose(options.adapter)?;
+        let mut live = Self::opened(&adapter, options, flights, None)?;
+        tracing::warn!(
+            adapter = %live.summary.name, why,
+            "cooperative matrices failed their self-test; products are made without them"
+        );
+        live.summary.cooperation = Cooperation::Failed(why);
+        Ok(live)
+    }
+
+    /// The adapter with its cooperative matrices; why it is not to be used with them.
+    fn with(
+        adapter: &wgpu::Adapter,
+        options: &GpuOptions,
+        flights: &Arc<Flights>,
+        offered: Cooperative,
+    ) -> Result<Self, String> {
+        let opened = Self::opened(adapter, options, flights, Some(offered));
+        let mut live = opened.map_err(|error| error.to_string())?;
+        if let Err(why) = selftest::held(&live, options, offered) {
+            live.close();
+            return Err(why);
+        }
+        live.tools.cooperative = Some(offered);
+        live.summary.cooperation = Cooperation::Used;
+        Ok(live)
+    }
+
+    /// `offered` are cooperative matrices that it is to be opened with.
+    fn opened(
+        adapter: &wgpu::Adapter,
+        options: &GpuOptions,
+        flights: &Arc<Flights>,
+        offered: Option<Cooperative>,
+    ) -> Result<Self, TensorError> {
+        let summary = summary(adapter);
         let own = adapter.limits();
         let limits = wgpu::Limits {
             max_buffer_size: own.max_buffer_size,
@@ -131,11 +188,17 @@ impl Live {
             ..wgpu::Limits::downlevel_defaults()
         };
         let used = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SHADER_F16;
-        let features = adapter.features() & used;
+        let mut features = adapter.features() & used;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if offered.is_some() {
+            features |= cooperative_features();
+            experimental_features = experiments();
+        }
         let opened = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("trommel"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features,
             ..wgpu::DeviceDescriptor::default()
         });
         let opened = opened
@@ -179,6 +242,7 @@ impl Live {
             summary,
             memory,
             pipelines,
+            tools: Tools::default(),
             limits,
             lost,
             answered,
@@ -280,6 +344,25 @@ impl Live {
         if let Err(mpsc::SendError(submitted)) = sender.send(submitted) {
             (submitted.done)(Ending::NotBegun);
         }
+    }
+}
+
+/// Leave to use cooperative matrices, which wgpu calls experimental.
+fn experiments() -> wgpu::ExperimentalFeatures {
+    #[expect(
+        unsafe_code,
+        reason = "wgpu asks whoever uses what it calls experimental to know that it may hold \
+                  mistakes which break memory safety"
+    )]
+    // SAFETY: known, and bounded: the feature is asked for only where the adapter offers it
+    // and `GpuOptions::cooperative` does not forbid it. One kernel uses it
+    // (`kernels/cooperative.wgsl`), whose text is this crate's own; it points matrices at
+    // workgroup memory alone, by constants that lie within it, and reads and stores what is
+    // bound through the same functions as every other kernel, whose offsets
+    // `plan::validate` has bounded. Before any model runs, it is held to the kernel that it
+    // stands for.
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
     }
 }
 

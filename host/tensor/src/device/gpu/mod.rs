@@ -15,6 +15,7 @@ mod plans;
 mod prepare;
 mod prepared;
 mod recovery;
+mod selftest;
 mod session;
 mod storage;
 
@@ -31,7 +32,9 @@ use crate::{
     CpuDevice, CpuOptions, Device, Dtype, Graph, Precision, Preparation, Session, Storage, Tensor,
     TensorError,
 };
-pub use adapter::{AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, adapters};
+pub use adapter::{
+    AdapterChoice, AdapterKind, AdapterLimits, AdapterSummary, Cooperation, adapters,
+};
 use live::{Flights, Live, SOFTWARE_SHARE};
 use recovery::Recovery;
 use session::GpuSession;
@@ -69,6 +72,9 @@ pub struct GpuOptions {
     pub patience: Duration,
     /// Whether values may be stored as f16, where a model asks for it and the adapter can.
     pub halves: bool,
+    /// Whether products of f16 may be made by cooperative matrices, where the adapter has
+    /// them and they pass a self-test when it is opened.
+    pub cooperative: bool,
     /// A folder for compiled pipelines; none keeps them in memory.
     pub pipeline_cache: Option<PathBuf>,
     /// The CPU device behind it.
@@ -78,7 +84,7 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     /// The best hardware adapter, unchecked shaders, ten seconds, two thousand million
     /// operations a launch, four million million a run, a tenth of a million million a batch,
-    /// 2 GiB, 1,024 waiting runs, half a millisecond, f16 where it is asked for, no folder.
+    /// 2 GiB, 1,024 waiting runs, half a millisecond, f16 where it is asked for, cooperative matrices, no folder.
     fn default() -> Self {
         Self {
             adapter: AdapterChoice::Hardware,
@@ -92,6 +98,7 @@ impl Default for GpuOptions {
             batching: Batching::default(),
             patience: Duration::from_micros(500),
             halves: true,
+            cooperative: true,
             pipeline_cache: None,
             cpu: CpuOptions::default(),
         }

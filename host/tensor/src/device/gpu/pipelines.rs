@@ -62,34 +62,53 @@ impl Pipelines {
     /// The compiled kernel of a program whose inputs lie as `plan` says. `None` when the
     /// driver does not take it.
     pub(super) fn of_program(&self, plan: &Plan, program: &Program) -> Option<Arc<Pipeline>> {
+        self.get(&program.source, &Self::is_read_only(plan, program))
+    }
+
+    /// The same, where a refusal is no mistake: why the driver does not take it.
+    pub(super) fn tried(&self, plan: &Plan, program: &Program) -> Result<Arc<Pipeline>, String> {
+        self.found(&program.source, &Self::is_read_only(plan, program))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Which storage of a program it only reads, its output first.
+    fn is_read_only(plan: &Plan, program: &Program) -> Vec<bool> {
         let inputs = program.inputs.iter();
         let inputs = inputs.map(|input| matches!(plan.value(*input).place, Place::Weight(_)));
         let faults = program.tells_faults.then_some(false);
-        let is_read_only: Vec<bool> = [false].into_iter().chain(inputs).chain(faults).collect();
-        self.get(&program.source, &is_read_only)
+        [false].into_iter().chain(inputs).chain(faults).collect()
     }
 
     /// The compiled kernel of a shader whose binding 0 is a launch's words, and whose other
     /// bindings are storage that it only reads, or writes too. `None` when the driver does
     /// not take it.
     pub(super) fn get(&self, source: &str, is_read_only: &[bool]) -> Option<Arc<Pipeline>> {
+        let found = self.found(source, is_read_only);
+        let told = |error: &wgpu::Error| {
+            tracing::error!(%error, source, "a kernel does not compile");
+            self.n_refused.fetch_add(1, Ordering::Relaxed);
+        };
+        found.inspect_err(told).ok()
+    }
+
+    fn found(&self, source: &str, is_read_only: &[bool]) -> Result<Arc<Pipeline>, wgpu::Error> {
         let digest = Digest::of(source.as_bytes());
         if let Some(pipeline) = self.compiled().get(&digest).and_then(Weak::upgrade) {
-            return Some(pipeline);
+            return Ok(pipeline);
         }
         let pipeline = Arc::new(self.compile(source, is_read_only)?);
         self.is_stale.store(true, Ordering::Relaxed);
         let mut compiled = self.compiled();
         compiled.retain(|_, weak| weak.strong_count() > 0);
         compiled.insert(digest, Arc::downgrade(&pipeline));
-        Some(pipeline)
+        Ok(pipeline)
     }
 
     fn compiled(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Pipeline>>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn compile(&self, source: &str, is_read_only: &[bool]) -> Option<Pipeline> {
+    fn compile(&self, source: &str, is_read_only: &[bool]) -> Result<Pipeline, wgpu::Error> {
         // A driver that dies on a kernel takes the process along; the log says on which.
         tracing::trace!(source, "compiling a kernel");
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -115,12 +134,10 @@ impl Pipelines {
                 },
                 cache: self.cache.as_ref().map(|(cache, _)| cache),
             });
-        if let Some(error) = scope.pop().now_or_never().flatten() {
-            tracing::error!(%error, source, "a kernel does not compile");
-            self.n_refused.fetch_add(1, Ordering::Relaxed);
-            return None;
+        match scope.pop().now_or_never().flatten() {
+            Some(error) => Err(error),
+            None => Ok(Pipeline { pipeline, layout }),
         }
-        Some(Pipeline { pipeline, layout })
     }
 
     fn layout(&self, is_read_only: &[bool]) -> wgpu::BindGroupLayout {

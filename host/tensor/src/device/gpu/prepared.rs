@@ -57,21 +57,34 @@ struct Launches {
 impl Prepared {
     /// Refused, this model runs on the CPU, and nobody else's is the worse for it.
     pub(super) fn new(live: &Live, plan: Plan, options: &GpuOptions) -> Result<Self, Refusal> {
+        let steps = plan.steps.iter();
+        let programs = steps.map(|step| (step.output, kernels::program(&plan, step, &live.tools)));
+        let programs = programs.collect();
+        Self::of_programs(live, plan, programs, options)
+    }
+
+    /// The same with kernels of the caller's, each with the value that it makes.
+    pub(super) fn of_programs(
+        live: &Live,
+        plan: Plan,
+        programs: Vec<(ValueId, Program)>,
+        options: &GpuOptions,
+    ) -> Result<Self, Refusal> {
         let scope = live.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = Self::make(live, plan, options);
+        let made = Self::make(live, plan, programs, options);
         match scope.pop().now_or_never().flatten() {
             Some(error) => Err(Refusal::Driver(error.to_string())),
             None => made,
         }
     }
 
-    fn make(live: &Live, mut plan: Plan, options: &GpuOptions) -> Result<Self, Refusal> {
-        let programs: Vec<(ValueId, Program)> = plan
-            .steps
-            .iter()
-            .map(|step| (step.output, kernels::program(&plan, step)))
-            .filter(|(_, program)| program.n_groups > 0)
-            .collect();
+    fn make(
+        live: &Live,
+        mut plan: Plan,
+        mut programs: Vec<(ValueId, Program)>,
+        options: &GpuOptions,
+    ) -> Result<Self, Refusal> {
+        programs.retain(|(_, program)| program.n_groups > 0);
         check_work(&programs, options, live.max_run_operations(options))?;
         let arena = live.memory.arena(plan.arena_bytes);
         let arena = arena.ok_or(Refusal::Memory)?;
