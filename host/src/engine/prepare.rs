@@ -37,9 +37,6 @@ const WORDS_CHARS: usize = 256;
 /// each other cost the freezer many times what they are.
 const PAGE_BYTES: usize = 4096;
 
-/// Globals that may change. The freezer asks for each, and looks for it among all.
-const MAX_GLOBALS: u32 = 1000;
-
 /// Memory that reading a memory takes beyond it, twice: the instrumented component grows
 /// it by a page to answer where it lies.
 const READING_BYTES: usize = 4 << 16;
@@ -50,6 +47,9 @@ const READING_BYTES: usize = 4 << 16;
 /// `ContractMismatch` when the export is of another version of the contract.
 pub(crate) fn preparation(wasm: &[u8]) -> Result<Option<String>, LoadError> {
     check_kind(wasm)?;
+    let wrong = |error: wasmparser::BinaryReaderError| LoadError::Malformed {
+        reason: on_one_line(&error.to_string()),
+    };
     // Modules and components inside it have exports of their own.
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -78,32 +78,6 @@ pub(crate) fn preparation(wasm: &[u8]) -> Result<Option<String>, LoadError> {
     Ok(None)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
-fn wrong(error: wasmparser::BinaryReaderError) -> LoadError {
-    LoadError::Malformed {
-        reason: on_one_line(&error.to_string()),
-    }
-}
-
-/// Checks that a component has no more globals than can be frozen.
-fn check_globals(wasm: &[u8]) -> Result<(), LoadError> {
-    let mut n_globals = 0_u32;
-    for payload in Parser::new(0).parse_all(wasm) {
-        let Payload::GlobalSection(globals) = payload.map_err(wrong)? else {
-            continue;
-        };
-        for global in globals {
-            n_globals += u32::from(global.map_err(wrong)?.ty.mutable);
-            if n_globals > MAX_GLOBALS {
-                return Err(unpreparable(&format!(
-                    "it has more than {MAX_GLOBALS} globals that may change; keep them in memory"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
 impl Engine {
     /// Bytes that a `prepare` may leave.
     pub(crate) fn max_snapshot_bytes(&self) -> usize {
@@ -129,7 +103,6 @@ impl Engine {
         let Some(export) = preparation(wasm)? else {
             return Ok(Cow::Borrowed(wasm));
         };
-        check_globals(wasm)?;
         if let Some(refused) = imports(wasm)?.into_iter().find_map(|import| import.refused) {
             return Err(refused);
         }
