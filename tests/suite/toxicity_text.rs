@@ -233,7 +233,7 @@ async fn an_item_scores_the_same_alone_and_among_others() {
             format!("{PLAIN} {n}")
         };
         let host = host.clone();
-        async move { scores(&judged(&host, &text).await) }
+        async move { scores(&in_the_end(&host, &text).await) }
     }))
     .await;
     for scores in among.iter().step_by(2) {

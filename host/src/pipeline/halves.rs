@@ -6,17 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::verify::{NoOutcome, judged, outcome};
-use crate::engine::{Detector, Engine, LoadError, RawSignal, now};
+use super::verify::{SPARE_ATTEMPTS, in_the_end, judged};
+use crate::engine::{Detector, Engine, LoadError, RawSignal};
 use crate::registry::{Golden, GoldenCase, Loaded, PackageError};
 use crate::signal::Label;
 
 /// The longest that one case may take; its detector's own deadline is shorter.
 const CASE_TIME: Duration = Duration::from_secs(60);
-
-/// How often a case is shown until the host lets it pass: a device may first have to make
-/// itself ready for its sizes, and that takes longer than a call has.
-const ATTEMPTS: usize = 8;
 
 /// The revision with its models in f16 where its golden cases bear that, else in f32. One
 /// that no device stores so is what it was. `origin` names its package in messages.
@@ -67,9 +63,10 @@ async fn compared_to_single(engine: &Arc<Engine>, loaded: Loaded) -> Result<Load
         return Ok(loaded);
     }
     let single = in_single(engine, &loaded.detector, "it is being compared").await?;
+    let mut n_spare = SPARE_ATTEMPTS;
     for case in &loaded.golden {
-        let half = found(engine, &loaded.detector, case).await;
-        let whole = found(engine, &single, case).await;
+        let half = found(engine, &loaded.detector, case, &mut n_spare).await;
+        let whole = found(engine, &single, case, &mut n_spare).await;
         let Err(why) = compared(&case.golden, &half, &whole, tolerance) else {
             continue;
         };
@@ -98,15 +95,14 @@ async fn in_single(
 /// What was found in a case, or why nothing was.
 type Found = Result<Vec<RawSignal>, String>;
 
-async fn found(engine: &Engine, detector: &Detector, case: &GoldenCase) -> Found {
-    let mut attempt = 1;
-    loop {
-        match outcome(engine, detector, &case.item, now() + CASE_TIME).await {
-            Ok(findings) => return Ok(findings.signals),
-            Err(NoOutcome { is_hosts: true, .. }) if attempt < ATTEMPTS => attempt += 1,
-            Err(NoOutcome { why, .. }) => return Err(why),
-        }
-    }
+async fn found(
+    engine: &Engine,
+    detector: &Detector,
+    case: &GoldenCase,
+    n_spare: &mut usize,
+) -> Found {
+    let found = in_the_end(engine, detector, &case.item, CASE_TIME, n_spare).await;
+    found.map(|found| found.signals).map_err(|fault| fault.why)
 }
 
 /// Whether f16 says what f32 says, within the tolerance; why not, and how to mend it.

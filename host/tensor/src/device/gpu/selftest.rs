@@ -267,6 +267,93 @@ mod tests {
         assert!(matches!(turned, None | Some(Ok(()))), "{turned:?}");
     }
 
+    /// The kernel of cooperative matrices with each matrix held by every thread for itself,
+    /// and subgroups counted instead of told: what any adapter of f16 can run.
+    fn emulated(source: &str) -> String {
+        let mut emulated = format!("{source}{EMULATION}");
+        for (from, to) in [
+            ("enable wgpu_cooperative_matrix;", ""),
+            ("@builtin(subgroup_id) subgroup_id: u32,", ""),
+            ("@builtin(subgroup_invocation_id) lane: u32,", ""),
+            (
+                "let subgroup = min(subgroup_id, 3u);",
+                "let subgroup = thread / LANES; let lane = thread % LANES;",
+            ),
+            ("coopLoadT<coop_mat16x16<f16, A>>(&a_tile[", "load_left(("),
+            ("coopLoadT<coop_mat16x16<f16, B>>(&b_tile[", "load_right(("),
+            ("coopLoadT<coop_mat16x16<f32, C>>(&passed[", "load_sums(("),
+            (", &passed[own],", ", own,"),
+            ("], A_STRIDE)", "), A_STRIDE)"),
+            ("], B_STRIDE)", "), B_STRIDE)"),
+            ("load_sums((own], 16u)", "load_sums(own, 16u)"),
+        ] {
+            assert!(emulated.contains(from), "{from}");
+            emulated = emulated.replace(from, to);
+        }
+        emulated
+    }
+
+    const EMULATION: &str = "
+alias Matrix = array<f32, 256>;
+fn load_left(first: u32, stride: u32) -> Matrix {
+    var made: Matrix;
+    for (var at = 0u; at < 256u; at++) {
+        made[at] = f32(a_tile[first + at / 16u * stride + at % 16u]);
+    }
+    return made;
+}
+fn load_right(first: u32, stride: u32) -> Matrix {
+    var made: Matrix;
+    for (var at = 0u; at < 256u; at++) {
+        made[at] = f32(b_tile[first + at / 16u * stride + at % 16u]);
+    }
+    return made;
+}
+fn load_sums(first: u32, stride: u32) -> Matrix {
+    var made: Matrix;
+    for (var at = 0u; at < 256u; at++) {
+        made[at] = passed[first + at / 16u * stride + at % 16u];
+    }
+    return made;
+}
+fn coopMultiplyAdd(a: Matrix, b: Matrix, c: Matrix) -> Matrix {
+    var left = a;
+    var right = b;
+    var made = c;
+    for (var at = 0u; at < 256u; at++) {
+        for (var k = 0u; k < 16u; k++) {
+            made[at] = fma(left[at / 16u * 16u + k], right[k * 16u + at % 16u], made[at]);
+        }
+    }
+    return made;
+}
+fn coopStoreT(it: Matrix, first: u32, stride: u32) {
+    var from = it;
+    for (var at = 0u; at < 256u; at++) {
+        passed[first + at / 16u * stride + at % 16u] = from[at];
+    }
+}
+";
+
+    /// All of the kernel but the matrices themselves: what is staged, where sums begin, edges.
+    #[test]
+    fn the_kernel_of_cooperative_matrices_makes_the_product_where_matrices_are_emulated() {
+        let with = |lanes: u32| {
+            let tools = Tools {
+                cooperative: Some(Cooperative { lanes }),
+            };
+            let cooperative = Product::drawn().program(&tools);
+            judged(|program| {
+                program.n_groups = cooperative.n_groups;
+                program.source = emulated(&cooperative.source);
+            })
+        };
+        for lanes in [32, 8] {
+            let judged = with(lanes);
+            assert!(matches!(judged, None | Some(Ok(()))), "{lanes}: {judged:?}");
+        }
+    }
+
     #[test]
     fn a_kernel_that_is_wrong_anywhere_is_not_taken() {
         for (from, to) in [
