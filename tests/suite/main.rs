@@ -34,4 +34,3 @@ mod targets;
 mod tensors;
 mod tidy;
 mod tokenizers;
-mod toxicity_text;

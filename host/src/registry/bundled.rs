@@ -10,12 +10,8 @@ use crate::engine::Limits;
 pub type Files = &'static [(&'static str, &'static [u8])];
 
 /// The bundled detectors by name, in the order in which they are loaded.
-// Each crate that names a `const` holds what it refers to: the binary held all models twice.
-pub static DETECTORS: &[(&str, Files)] = &[
-    ("spam-text", SPAM_TEXT),
-    ("image-quality", IMAGE_QUALITY),
-    ("toxicity-text", TOXICITY_TEXT),
-];
+pub const DETECTORS: &[(&str, Files)] =
+    &[("spam-text", SPAM_TEXT), ("image-quality", IMAGE_QUALITY)];
 
 const SPAM_TEXT: Files = &[
     (
@@ -60,29 +56,6 @@ const IMAGE_QUALITY: Files = &[
     (
         "image-quality.wasm",
         include_bytes!(concat!(env!("OUT_DIR"), "/image-quality.wasm")),
-    ),
-];
-
-const TOXICITY_TEXT: Files = &[
-    (
-        "plugin.toml",
-        include_bytes!("../../../guest-models/toxicity-text/plugin.toml"),
-    ),
-    (
-        "calibrator.toml",
-        include_bytes!("../../../guest-models/toxicity-text/calibrator.toml"),
-    ),
-    (
-        "MODEL_CARD.md",
-        include_bytes!("../../../guest-models/toxicity-text/MODEL_CARD.md"),
-    ),
-    (
-        "model.onnx",
-        include_bytes!("../../../guest-models/toxicity-text/model.onnx"),
-    ),
-    (
-        "toxicity-text.wasm",
-        include_bytes!(concat!(env!("OUT_DIR"), "/toxicity-text.wasm")),
     ),
 ];
 
