@@ -46,11 +46,13 @@ fn main() -> ExitCode {
             ci::cargo([
                 "test",
                 "--release",
-                "-p",
-                "trommel",
+                "--workspace",
                 "--test",
                 "cli",
                 "shows_what",
+                "--",
+                // Each writes the file anew with what it printed, and nothing of the others'.
+                "--test-threads=1",
             ])
             .env("UPDATE_README", "1"),
         ),
