@@ -10,7 +10,8 @@ use crate::engine::Limits;
 pub type Files = &'static [(&'static str, &'static [u8])];
 
 /// The bundled detectors by name, in the order in which they are loaded.
-pub const DETECTORS: &[(&str, Files)] =
+// Each crate that names a `const` holds what it refers to: the binary held all models twice.
+pub static DETECTORS: &[(&str, Files)] =
     &[("spam-text", SPAM_TEXT), ("image-quality", IMAGE_QUALITY)];
 
 const SPAM_TEXT: Files = &[
