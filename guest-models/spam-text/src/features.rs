@@ -15,6 +15,8 @@
 
 use std::ops::Range;
 
+pub use trommel_reading::buckets::Features;
+use trommel_reading::buckets::{HASH_START, bucket, hash_pair, hash_step};
 use trommel_reading::normalise::{Cell, Normalised, UNKNOWN};
 use trommel_reading::unmasked;
 
@@ -48,18 +50,6 @@ pub struct Occurrence {
     pub end: usize,
 }
 
-/// The features of one item, ready to be a row of the model's inputs.
-///
-/// `ids`: distinct buckets, ascending. `values`: as many, each `1 + ln(tf)`
-/// with `tf` the number of occurrences, divided by a power of its family's length.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Features {
-    /// Distinct buckets, ascending.
-    pub ids: Vec<u32>,
-    /// The value of each.
-    pub values: Vec<f32>,
-}
-
 /// Counts the features of an item.
 ///
 /// Runs never cross from one part into the next. Text without any visible
@@ -68,8 +58,7 @@ pub fn extract(normalised: &Normalised) -> Features {
     // Six runs start at each character; words add about a third.
     let mut buckets = Vec::with_capacity(normalised.n_cells() * 13 / 2 + 8);
     visit(normalised, |occurrence| buckets.push(occurrence.bucket));
-    buckets.sort_unstable();
-    count(&buckets)
+    Features::count(buckets, &FAMILIES, |square| square.powf(NORM_POWER / 2.0))
 }
 
 /// Calls `each` for every feature occurrence, in a fixed order.
@@ -160,8 +149,7 @@ fn visit_words(cells: &[Cell], part: usize, each: &mut impl FnMut(Occurrence)) {
         };
         emit(hash, first.start);
         if let Some((hash_before, start)) = before {
-            // Turned, so that `a b` is not `b a`.
-            emit(hash_step(hash_before.rotate_left(5), hash), start);
+            emit(hash_pair(hash_before, hash), start);
         }
         before = Some((hash, first.start));
     }
@@ -196,57 +184,10 @@ fn code(c: char) -> u32 {
     })
 }
 
-const HASH_START: u32 = 0x811c_9dc5;
-
-/// One step of FNV-1a, taking a whole character where the original takes a byte.
-///
-/// Fowler, Noll, Vo: The FNV Non-Cryptographic Hash Algorithm
-/// (draft-eastlake-fnv).
-fn hash_step(hash: u32, word: u32) -> u32 {
-    (hash ^ word).wrapping_mul(0x0100_0193)
-}
-
-/// Spreads a hash over a range of buckets.
-// FNV mixes its high bits badly, and the multiplication below reads just
-// those; the finaliser of MurmurHash3 (Appleby, fmix32) mends that first.
-fn bucket(mut hash: u32, range: &Range<u32>) -> u32 {
-    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-    hash ^= hash >> 16;
-    let width = u64::from(range.end - range.start);
-    range.start + ((u64::from(hash) * width) >> 32) as u32
-}
-
 /// The power of a family's Euclidean length that its values are divided by.
 // Scaled to length 1, three words of chat speak as loudly as a whole mail and
 // no one cut fits both. A power below 1 lets a longer text be surer.
 const NORM_POWER: f32 = 0.84;
-
-/// Turns sorted buckets into distinct ids and their values.
-fn count(sorted: &[u32]) -> Features {
-    let mut features = Features {
-        ids: Vec::with_capacity(sorted.len()),
-        values: Vec::with_capacity(sorted.len()),
-    };
-    for run in sorted.chunk_by(|a, b| a == b) {
-        features.ids.push(run[0]);
-        let value = if run.len() == 1 {
-            1.0
-        } else {
-            1.0 + (run.len() as f32).ln()
-        };
-        features.values.push(value);
-    }
-    for family in &FAMILIES {
-        let bound = |bucket| features.ids.partition_point(|&id| id < bucket);
-        let values = bound(family.start)..bound(family.end);
-        let values = &mut features.values[values];
-        let square: f32 = values.iter().map(|value| value * value).sum();
-        let divisor = square.powf(NORM_POWER / 2.0);
-        values.iter_mut().for_each(|value| *value /= divisor);
-    }
-    features
-}
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+pub use trommel_reading::buckets::Features;
+use trommel_reading::buckets::{HASH_START, bucket, hash_pair, hash_step};
+
 use crate::words::Words;
 
 /// Number of buckets; every id is below it.
@@ -16,23 +19,12 @@ const FAMILIES: [Range<u32>; 2] = [0..5 << 15, 5 << 15..BUCKETS];
 /// Lengths of the runs of characters.
 const RUNS: Range<usize> = 3..6;
 
-/// Distinct buckets, ascending, and the value of each: `1 + ln(occurrences)`, divided by the
-/// Euclidean length of its family.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Features {
-    /// Distinct buckets, ascending.
-    pub ids: Vec<u32>,
-    /// The value of each.
-    pub values: Vec<f32>,
-}
-
-/// The features of an item; none of one without words.
+/// The features of an item, each family of length 1; none of one without words.
 pub fn extract(words: &Words) -> Features {
     let mut buckets = Vec::new();
     runs_of_characters(words, &mut buckets);
     runs_of_words(words, &mut buckets);
-    buckets.sort_unstable();
-    count(&buckets)
+    Features::count(buckets, &FAMILIES, f32::sqrt)
 }
 
 fn runs_of_characters(words: &Words, buckets: &mut Vec<u32>) {
@@ -61,45 +53,10 @@ fn runs_of_words(words: &Words, buckets: &mut Vec<u32>) {
         let hash = word.chars().map(u32::from).fold(HASH_START, hash_step);
         buckets.push(bucket(hash, &FAMILIES[1]));
         if let Some(before) = before {
-            // Turned, so that `a b` is not `b a`.
-            buckets.push(bucket(hash_step(before.rotate_left(5), hash), &FAMILIES[1]));
+            buckets.push(bucket(hash_pair(before, hash), &FAMILIES[1]));
         }
         before = Some(hash);
     }
-}
-
-const HASH_START: u32 = 0x811c_9dc5;
-
-/// One step of FNV-1a (Fowler, Noll, Vo; draft-eastlake-fnv), taking a whole character
-/// where the original takes a byte.
-fn hash_step(hash: u32, word: u32) -> u32 {
-    (hash ^ word).wrapping_mul(0x0100_0193)
-}
-
-/// Spreads a hash over a range of buckets, by MurmurHash3's finaliser (Appleby, fmix32).
-fn bucket(mut hash: u32, range: &Range<u32>) -> u32 {
-    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-    hash ^= hash >> 16;
-    let width = u64::from(range.end - range.start);
-    range.start + ((u64::from(hash) * width) >> 32) as u32
-}
-
-fn count(sorted: &[u32]) -> Features {
-    let mut features = Features::default();
-    for run in sorted.chunk_by(|a, b| a == b) {
-        features.ids.push(run[0]);
-        features.values.push(1.0 + (run.len() as f32).ln());
-    }
-    for family in &FAMILIES {
-        let bound = |bucket| features.ids.partition_point(|&id| id < bucket);
-        let values = bound(family.start)..bound(family.end);
-        let values = &mut features.values[values];
-        let square: f32 = values.iter().map(|value| value * value).sum();
-        let length = square.sqrt();
-        values.iter_mut().for_each(|value| *value /= length);
-    }
-    features
 }
 
 #[cfg(test)]
