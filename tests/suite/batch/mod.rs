@@ -317,6 +317,12 @@ async fn whoever_may_not_hold_its_rows_fails_alone_and_all_is_given_back() {
     }
 }
 
+/// A million products a row: no thread for light runs takes it. Of other weights it is another
+/// model.
+fn long_enough(weight: f32) -> Arc<Graph> {
+    graph(&linear(1024, 1024, &vec![weight; 1024 * 1024]))
+}
+
 #[tokio::test]
 async fn a_flood_of_one_costs_another_a_batch_and_not_the_queue() {
     let options = CpuOptions {
@@ -326,32 +332,29 @@ async fn a_flood_of_one_costs_another_a_batch_and_not_the_queue() {
     };
     let device: Arc<dyn Device> = Arc::new(CpuDevice::new(&options).unwrap());
     let (flooded, other) = (
-        device.session(&graph(&perceptron(103))).unwrap(),
-        device.session(&graph(&linear(5, 3, &[0.5; 15]))).unwrap(),
+        device.session(&long_enough(0.2)).unwrap(),
+        device.session(&long_enough(0.3)).unwrap(),
     );
     // The one thread is busy until all have come.
-    let busy = device
-        .session(&graph(&linear(1024, 1024, &vec![0.1; 1024 * 1024])))
-        .unwrap();
+    let busy = device.session(&long_enough(0.1)).unwrap();
     let holder = |name: &str| ample(name);
     let (flood, newcomer) = (holder("flood"), holder("newcomer"));
     let busy = start(
         device.as_ref(),
         busy.as_ref(),
-        &rows(256, 1024, 1),
+        &rows(1024, 1024, 1),
         &holder("busy"),
     );
     let running = FuturesUnordered::new();
-    for n in 0..2000_u64 {
-        let run = start(device.as_ref(), flooded.as_ref(), &rows(1, 12, n), &flood);
+    for n in 0..1000_u64 {
+        let run = start(device.as_ref(), flooded.as_ref(), &rows(1, 1024, n), &flood);
         running.push(tokio::spawn(async move { ("flood", run.await.is_ok()) }));
     }
     for session in [&flooded, &other] {
-        let width = if Arc::ptr_eq(session, &other) { 5 } else { 12 };
         let run = start(
             device.as_ref(),
             session.as_ref(),
-            &rows(1, width, 9),
+            &rows(1, 1024, 9),
             &newcomer,
         );
         running.push(tokio::spawn(async move { ("newcomer", run.await.is_ok()) }));
@@ -363,7 +366,7 @@ async fn a_flood_of_one_costs_another_a_batch_and_not_the_queue() {
     let of_the_newcomer = of_the_newcomer.filter(|(_, (who, _))| *who == "newcomer");
     let places: Vec<usize> = of_the_newcomer.map(|(place, _)| place).collect();
     // A batch of the flood's for each of its own; tasks are woken in about that order.
-    assert!(places.iter().all(|place| *place < 400), "{places:?}");
+    assert!(places.iter().all(|place| *place < 300), "{places:?}");
 }
 
 #[tokio::test]

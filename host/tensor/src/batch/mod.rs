@@ -155,6 +155,9 @@ pub(crate) struct Style {
     pub(crate) batch_bytes: u64,
     /// Operations of a trial at most, roughly, all of its runs.
     pub(crate) trial_operations: u64,
+    /// Runs of at most so many operations have as many threads again, so that they never wait
+    /// for a long one to end; 0 where all wait for the same threads.
+    pub(crate) light_operations: u64,
     /// The longest that a device waits for more callers when it could begin.
     pub(crate) patience: Duration,
     /// Callers that may wait in one lane.

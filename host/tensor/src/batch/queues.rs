@@ -45,6 +45,7 @@ impl Default for Style {
             batch_operations: 0,
             batch_bytes: 0,
             trial_operations: 0,
+            light_operations: 0,
             patience: Duration::ZERO,
             max_waiting: 0,
         }

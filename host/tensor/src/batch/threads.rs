@@ -22,12 +22,16 @@ const USUAL_SIZE: i64 = 16;
 /// See the module.
 pub(crate) struct Threads {
     crew: Crew<Queues>,
+    /// For light runs, where the style tells these apart: the system shares the cores between
+    /// its threads and those that compute long, which nothing here could interrupt.
+    light: Option<Crew<Queues>>,
     style: Style,
     device: &'static str,
 }
 
 impl Threads {
-    /// Starts the threads of `device`, called `trommel-DEVICE-0` and so on. Each passes
+    /// Starts the threads of `device`, called `trommel-DEVICE-0` and so on, and
+    /// `trommel-light-0` and so on for light runs. Each of the former passes
     /// `gate` before it looks for work; `is_idle` says whether the device does nothing, where
     /// more than a free thread is asked for. Fails when the system gives no thread.
     pub(crate) fn start(
@@ -37,9 +41,14 @@ impl Threads {
         is_idle: Option<Box<dyn Fn() -> bool + Send>>,
     ) -> io::Result<Self> {
         let n_threads = NonZeroUsize::new(style.n_threads).unwrap_or(NonZeroUsize::MIN);
+        let light = (style.light_operations > 0).then(|| {
+            let queues = Queues::new(style.clone(), None);
+            Crew::start("trommel-light", n_threads, queues, || {})
+        });
         let queues = Queues::new(style.clone(), is_idle);
         Ok(Self {
             crew: Crew::start(&format!("trommel-{device}"), n_threads, queues, gate)?,
+            light: light.transpose()?,
             style,
             device,
         })
@@ -60,7 +69,11 @@ impl Threads {
         let (asker, answered) = oneshot::channel();
         let now = now();
         let (lane, waiting) = lanes.admit(run, asker, now)?;
-        let pushed = self.crew.feed(|queues| queues.push_run(&lane, waiting));
+        let is_light = waiting.n_operations <= self.style.light_operations;
+        let crew = self.light.as_ref().filter(|_| is_light);
+        let pushed = crew
+            .unwrap_or(&self.crew)
+            .feed(|queues| queues.push_run(&lane, waiting));
         let (swept, pushed) = pushed.ok_or_else(|| self.lost())?;
         swept.into_iter().for_each(|waiting| waiting.expire(now));
         pushed.map_err(|full| self.overloaded(full))?;
@@ -104,6 +117,7 @@ impl Threads {
     /// Ends the threads and waits for what they do. Not from one of them.
     pub(crate) fn join(&self) {
         self.crew.join();
+        self.light.iter().for_each(Crew::join);
     }
 
     fn overloaded(&self, QueueFull { n_waiting }: QueueFull) -> TensorError {

@@ -33,13 +33,17 @@ const BATCH_BYTES: u64 = 256 << 20;
 /// with others here.
 const TRIAL_OPERATIONS: u64 = 4 * BATCH_OPERATIONS;
 
+/// Operations of a light run at most: well under a millisecond of a core.
+const LIGHT_OPERATIONS: u64 = 1_000_000;
+
 /// How large the CPU device is.
 #[derive(Debug, Clone)]
 pub struct CpuOptions {
-    /// Threads that run models.
+    /// Threads that run models, and as many that only run what takes well under a
+    /// millisecond: the system gives these a core beside long runs.
     pub n_threads: NonZeroUsize,
     /// Runs of one model on inputs of one shape that may wait for a thread, and four times as
-    /// many in all; one more is refused at once.
+    /// many in all, of long and of light runs each; one more is refused at once.
     pub max_waiting: usize,
     /// When rows of several callers run as one batch.
     pub batching: Batching,
@@ -76,6 +80,7 @@ impl CpuDevice {
             batch_operations: BATCH_OPERATIONS,
             batch_bytes: BATCH_BYTES,
             trial_operations: TRIAL_OPERATIONS,
+            light_operations: LIGHT_OPERATIONS,
             // A thread that waits is a core that does nothing.
             patience: Duration::ZERO,
             max_waiting: options.max_waiting,

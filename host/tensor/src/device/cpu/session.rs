@@ -248,3 +248,51 @@ fn held(value: Arc<tract::Tensor>, account: &Account) -> Result<Tensor, TensorEr
     let storage = Arc::new(CpuStorage(value));
     Ok(Tensor::from_storage(dtype, &shape, storage, charge))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::{CpuDevice, CpuOptions, single};
+    use super::*;
+    use crate::Dtype;
+
+    /// Asks for `n_rows` rows, one of five numbers for each.
+    fn asked(
+        device: &CpuDevice,
+        session: &CpuSession,
+        n_rows: usize,
+    ) -> tokio::sync::oneshot::Receiver<crate::batch::Answered> {
+        let account = Account::new("a test", u64::MAX, u64::MAX);
+        let x = vec![0; n_rows * 8];
+        let x = Tensor::upload(device, &account, Dtype::I64, &[n_rows], &x);
+        let run = Run {
+            inputs: vec![("x".to_owned(), x.expect("it has room"))],
+            outputs: vec!["y".to_owned()],
+            account,
+            deadline: None,
+        };
+        let asked = session.threads.run(&session.lanes, run);
+        asked.expect("it has room")
+    }
+
+    #[test]
+    fn a_light_run_is_answered_while_long_ones_hold_every_thread() {
+        let options = CpuOptions {
+            n_threads: std::num::NonZeroUsize::MIN,
+            ..CpuOptions::default()
+        };
+        let device = CpuDevice::new(&options).expect("the system gives threads");
+        let session = CpuSession::new(Arc::new(single::tests::looked_up()), device.threads.clone());
+        let session = session.expect("it runs");
+        let (end, ends) = mpsc::channel::<()>();
+        let held = device.threads.submit(move || ends.recv().is_ok());
+        let mut long = asked(&device, &session, 2_000_000);
+        let light = asked(&device, &session, 1).blocking_recv();
+        assert!(light.is_ok_and(|answered| answered.is_ok()));
+        assert!(long.try_recv().is_err(), "its thread is held");
+        end.send(()).expect("somebody waits");
+        assert_eq!(held.expect("it has room").blocking_recv(), Ok(true));
+        assert!(long.blocking_recv().is_ok_and(|answered| answered.is_ok()));
+    }
+}

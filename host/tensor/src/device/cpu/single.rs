@@ -106,7 +106,7 @@ fn inputs(binding: &Binding) -> Result<tract::TVec<tract::TValue>, TensorError> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use prost::Message as _;
     use tract_onnx::pb::tensor_proto::DataType;
     use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// One of five numbers for each index.
-    fn looked_up() -> Graph {
+    pub(in crate::device::cpu) fn looked_up() -> Graph {
         let table = TensorProto {
             name: "table".to_owned(),
             dims: vec![5],

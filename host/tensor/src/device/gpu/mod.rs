@@ -268,6 +268,8 @@ fn style(options: &GpuOptions, kind: AdapterKind) -> Style {
         batch_operations,
         batch_bytes: options.max_arena_bytes / 2,
         trial_operations: batch_operations,
+        // One after another is how a GPU computes, whatever waits for it.
+        light_operations: 0,
         patience: options.patience,
         max_waiting: options.max_waiting,
     }
