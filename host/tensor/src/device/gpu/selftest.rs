@@ -267,6 +267,91 @@ mod tests {
         assert!(matches!(turned, None | Some(Ok(()))), "{turned:?}");
     }
 
+    /// The kernel of cooperative matrices with each thread of a subgroup holding some of the
+    /// sums, operands read where they lie, and subgroups counted instead of told: what any
+    /// adapter of f16 can run.
+    fn emulated(source: &str) -> String {
+        let mut emulated = format!("{source}{EMULATION}");
+        for (from, to) in [
+            ("enable wgpu_cooperative_matrix;", ""),
+            ("@builtin(subgroup_id) subgroup_id: u32,", ""),
+            ("@builtin(subgroup_invocation_id) lane: u32,", ""),
+            (
+                "let subgroup = min(subgroup_id, 3u);",
+                "let subgroup = thread / LANES; let lane = thread % LANES; own_lane = lane;",
+            ),
+            ("coopLoadT<coop_mat16x16<f16, A>>(&a_tile[", "load_left(("),
+            ("coopLoadT<coop_mat16x16<f16, B>>(&b_tile[", "load_right(("),
+            ("coopLoadT<coop_mat16x16<f32, C>>(&passed[", "load_sums(("),
+            (", &passed[own],", ", own,"),
+            ("], A_STRIDE)", "), A_STRIDE)"),
+            ("], B_STRIDE)", "), B_STRIDE)"),
+            ("load_sums((own], 16u)", "load_sums(own, 16u)"),
+        ] {
+            assert!(emulated.contains(from), "{from}");
+            emulated = emulated.replace(from, to);
+        }
+        emulated
+    }
+
+    /// For subgroups of 64. Without arrays or many sums a thread, which a driver in software
+    /// takes minutes to compile.
+    const EMULATION: &str = "
+var<private> own_lane: u32;
+fn load_left(first: u32, stride: u32) -> vec2<u32> {
+    return vec2(first, stride);
+}
+fn load_right(first: u32, stride: u32) -> vec2<u32> {
+    return vec2(first, stride);
+}
+fn own_at(which: u32, first: u32, stride: u32) -> u32 {
+    return first + (own_lane / 16u + which * 4u) * stride + own_lane % 16u;
+}
+fn load_sums(first: u32, stride: u32) -> vec4<f32> {
+    return vec4(
+        passed[own_at(0u, first, stride)],
+        passed[own_at(1u, first, stride)],
+        passed[own_at(2u, first, stride)],
+        passed[own_at(3u, first, stride)],
+    );
+}
+fn coopMultiplyAdd(a: vec2<u32>, b: vec2<u32>, c: vec4<f32>) -> vec4<f32> {
+    var made = c;
+    let row = a.x + own_lane / 16u * a.y;
+    let column = b.x + own_lane % 16u;
+    for (var k = 0u; k < 16u; k++) {
+        let left = vec4(
+            f32(a_tile[row + k]),
+            f32(a_tile[row + 4u * a.y + k]),
+            f32(a_tile[row + 8u * a.y + k]),
+            f32(a_tile[row + 12u * a.y + k]),
+        );
+        made = fma(left, vec4(f32(b_tile[column + k * b.y])), made);
+    }
+    return made;
+}
+fn coopStoreT(it: vec4<f32>, first: u32, stride: u32) {
+    passed[own_at(0u, first, stride)] = it.x;
+    passed[own_at(1u, first, stride)] = it.y;
+    passed[own_at(2u, first, stride)] = it.z;
+    passed[own_at(3u, first, stride)] = it.w;
+}
+";
+
+    /// All of the kernel but the matrices themselves: what is staged, where sums begin, edges.
+    #[test]
+    fn the_kernel_of_cooperative_matrices_makes_the_product_where_matrices_are_emulated() {
+        let tools = Tools {
+            cooperative: Some(Cooperative { lanes: 64 }),
+        };
+        let cooperative = Product::drawn().program(&tools);
+        let judged = judged(|program| {
+            program.n_groups = cooperative.n_groups;
+            program.source = emulated(&cooperative.source);
+        });
+        assert!(matches!(judged, None | Some(Ok(()))), "{judged:?}");
+    }
+
     #[test]
     fn a_kernel_that_is_wrong_anywhere_is_not_taken() {
         for (from, to) in [
