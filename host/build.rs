@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use trommel_guest_builder::{Artifact, build, rerun_if_changed, shared_target_dir};
 
-const BUNDLED: [&str; 2] = ["spam-text", "image-quality"];
+const BUNDLED: [&str; 3] = ["spam-text", "image-quality", "toxicity-text"];
 const PREBUILT: &str = "TROMMEL_PREBUILT_DETECTORS";
 
 fn main() -> ExitCode {

@@ -320,6 +320,25 @@ fn a_policy_of_ones_own_decides_and_a_bad_one_is_named_with_its_line() {
 }
 
 #[test]
+fn the_table_shows_the_label_that_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let insult = "Shut up, you pathetic idiot, nobody wants to read your garbage.";
+    for (strict, mild) in [("spam", "toxic"), ("toxic", "spam")] {
+        let rule = |label: &str, action: &str| {
+            format!(
+                "[[rule]]\nname = \"{label}\"\nwhen = {{ label = \"{label}\", threshold = 0.0 }}\naction = \"{action}\"\nreason = \"test\"\n"
+            )
+        };
+        fs::write(&file, rule(strict, "limit") + &rule(mild, "tag")).unwrap();
+        let policy = file.to_str().unwrap();
+        let ran = trommel(&["check", "--text", insult, "--policy", policy], "");
+        let row = ran.out.lines().nth(1).expect("a row");
+        assert!(row.starts_with(&format!("limit    {strict} ")), "{row}");
+    }
+}
+
+#[test]
 fn a_plugin_folder_is_loaded_instead_of_the_bundled_detectors() {
     let folder = PluginFolder::of_guest("noop", &["content", "log", "results"]);
     let path = folder.path().to_str().unwrap();

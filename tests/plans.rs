@@ -18,7 +18,7 @@ fn devices_are_listed_and_a_plan_is_shown_or_its_mistake_named() {
     let listed = trommel(&["devices"], "");
     assert_eq!(listed.code, 0, "{}", listed.err);
     assert!(listed.out.contains("cpu"), "{}", listed.out);
-    for model in ["spam-text", "image-quality"] {
+    for model in ["spam-text", "image-quality", "toxicity-text"] {
         let line = listed.out.lines().find(|line| line.starts_with(model));
         assert!(
             line.is_some_and(|line| line.contains(" yes: ") && line.contains(" steps, ")),

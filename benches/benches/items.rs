@@ -1,5 +1,5 @@
-//! How many items a second does each bundled detector judge through the whole host,
-//! on as many cores as this process may use, and where does the time go? `taskset
+//! How many items a second does each bundled detector judge through the whole host, and
+//! how many texts do all that read them, on as many cores as this process may use, and where does the time go? `taskset
 //! -c 0` makes it one core; `benches/items.sh` compares.
 
 use std::sync::Arc;
@@ -8,8 +8,10 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group};
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Runtime;
-use trommel::Host;
+use trommel::engine::Limits;
 use trommel::item::Item;
+use trommel::registry::{Package, bundled};
+use trommel::{Host, HostBuilder};
 use trommel_benches::{is_trial, median, messages, per_iteration, pictures};
 
 /// How many items are judged at once.
@@ -59,21 +61,40 @@ fn items(criterion: &mut Criterion) {
         .into_iter()
         .map(|text| Arc::new(Item::from_text("", text)))
         .collect();
-    throughput(criterion, "spam-text", &texts, TEXTS);
+    let only = |name: &str| Host::builder().package(package(name));
+    throughput(criterion, "spam-text", only("spam-text"), &texts, TEXTS);
+    let toxicity = only("toxicity-text");
+    throughput(criterion, "toxicity-text", toxicity, &texts, TEXTS);
+    let all = Host::builder().bundled_detectors();
+    throughput(criterion, "all-text", all, &texts, TEXTS);
     let photos = pictures(if is_trial() { 1 } else { 16 });
     let photos: Vec<_> = photos
         .into_iter()
         .map(|photo| Arc::new(Item::from_image_bytes("", photo)))
         .collect();
-    throughput(criterion, "image-quality", &photos, IMAGES);
+    let quality = only("image-quality");
+    throughput(criterion, "image-quality", quality, &photos, IMAGES);
+}
+
+/// A bundled detector by itself.
+fn package(name: &str) -> Package {
+    let packages = bundled::packages(&Limits::MAX).expect("the bundled packages load");
+    let is_named = |package: &Package| package.manifest.id.as_str() == name;
+    let mut named = packages.into_iter().filter(is_named);
+    named.next().expect("it is bundled")
 }
 
 #[expect(clippy::print_stdout, reason = "a bench shows what it measured")]
-fn throughput(criterion: &mut Criterion, name: &str, items: &[Arc<Item>], load: Load) {
+fn throughput(
+    criterion: &mut Criterion,
+    name: &str,
+    host: HostBuilder,
+    items: &[Arc<Item>],
+    load: Load,
+) {
     let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = Runtime::new().expect("a runtime");
-    let host = Host::builder().bundled_detectors().build();
-    let host = Arc::new(host.expect("the bundled detectors load"));
+    let host = Arc::new(host.build().expect("the bundled detectors load"));
     let mut group = criterion.benchmark_group("items");
     group
         .sample_size(10)

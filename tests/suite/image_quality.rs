@@ -35,13 +35,13 @@ async fn a_photo_its_blur_and_a_blank_are_told_apart() {
 }
 
 #[tokio::test]
-async fn an_item_of_text_and_image_is_judged_by_both_detectors() {
+async fn an_item_of_text_and_image_is_judged_by_all_detectors() {
     let host = Host::builder().bundled_detectors().build().unwrap();
     let mut item = Item::from_text("mixed", "see you at seven");
     let image = Item::from_image_bytes("", sample("hills-blurred.jpg"));
     item.parts.extend(image.parts);
     let judgement = host.check(&Arc::new(item)).await.unwrap();
     assert!(judgement.degraded.is_empty() && judgement.unjudged.is_empty());
-    assert_eq!(judgement.timings.detectors.len(), 2);
+    assert_eq!(judgement.timings.detectors.len(), 3);
     assert_eq!(judgement.verdict.action, Action::Limit);
 }

@@ -34,3 +34,4 @@ mod targets;
 mod tensors;
 mod tidy;
 mod tokenizers;
+mod toxicity_text;

@@ -435,7 +435,7 @@ async fn the_admin_surface_wants_its_token_and_is_not_on_the_public_port() {
     assert!(!wrong.text.contains("spam-text"), "{wrong:?}");
     let right = status(&[&format!("authorization: Bearer {TOKEN}")]).await;
     assert_eq!(right.status, 200, "{right:?}");
-    assert_eq!(right.json()["detectors"].as_array().unwrap().len(), 2);
+    assert_eq!(right.json()["detectors"].as_array().unwrap().len(), 3);
     assert_eq!(right.json()["pool"]["memories"], 0);
     let public = send(&running.public, "GET", "/admin/v1/status", &[], b"").await;
     assert_eq!(public.status, 404);

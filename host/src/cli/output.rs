@@ -156,14 +156,20 @@ impl<W: Write> Printer<W> {
         Ok(())
     }
 
-    /// The signal that tells most: of a label that the policy acts on, if there is
-    /// one.
+    /// The signal that tells most: of a label that a strictest rule is about, or else of
+    /// one that the policy acts on, if there is one.
     fn strongest<'a>(&self, judgement: &'a Judgement) -> Option<&'a Signal> {
+        let verdict = &judgement.verdict;
         let rank = |signal: &&Signal| {
+            let mut strictest = verdict
+                .rules
+                .iter()
+                .filter(|rule| rule.action == verdict.action);
+            let decided = strictest.any(|rule| rule.labels.contains(&signal.label));
             let is_acted_on = self.acted_on.contains(&signal.label);
-            (is_acted_on, signal.probability)
+            ((decided, is_acted_on), signal.probability)
         };
-        let order = |a: &(bool, Probability), b: &(bool, Probability)| {
+        let order = |a: &((bool, bool), Probability), b: &((bool, bool), Probability)| {
             a.0.cmp(&b.0).then(a.1.get().total_cmp(&b.1.get()))
         };
         let signals = judgement.signals.iter();

@@ -11,8 +11,11 @@ pub type Files = &'static [(&'static str, &'static [u8])];
 
 /// The bundled detectors by name, in the order in which they are loaded.
 // Each crate that names a `const` holds what it refers to: the binary held all models twice.
-pub static DETECTORS: &[(&str, Files)] =
-    &[("spam-text", SPAM_TEXT), ("image-quality", IMAGE_QUALITY)];
+pub static DETECTORS: &[(&str, Files)] = &[
+    ("spam-text", SPAM_TEXT),
+    ("image-quality", IMAGE_QUALITY),
+    ("toxicity-text", TOXICITY_TEXT),
+];
 
 const SPAM_TEXT: Files = &[
     (
@@ -57,6 +60,29 @@ const IMAGE_QUALITY: Files = &[
     (
         "image-quality.wasm",
         include_bytes!(concat!(env!("OUT_DIR"), "/image-quality.wasm")),
+    ),
+];
+
+const TOXICITY_TEXT: Files = &[
+    (
+        "plugin.toml",
+        include_bytes!("../../../guest-models/toxicity-text/plugin.toml"),
+    ),
+    (
+        "calibrator.toml",
+        include_bytes!("../../../guest-models/toxicity-text/calibrator.toml"),
+    ),
+    (
+        "MODEL_CARD.md",
+        include_bytes!("../../../guest-models/toxicity-text/MODEL_CARD.md"),
+    ),
+    (
+        "model.onnx",
+        include_bytes!("../../../guest-models/toxicity-text/model.onnx"),
+    ),
+    (
+        "toxicity-text.wasm",
+        include_bytes!(concat!(env!("OUT_DIR"), "/toxicity-text.wasm")),
     ),
 ];
 

@@ -279,7 +279,7 @@ fn is_past(modified: SystemTime) -> bool {
 mod tests {
     use super::*;
 
-    /// A file of two detectors, and whoever follows it.
+    /// A file of three detectors, and whoever follows it.
     struct Case {
         _folder: tempfile::TempDir,
         host: Host,
@@ -328,14 +328,14 @@ mod tests {
         let text = case.of(2);
         let (half, _) = text.rsplit_once("\n[[detector]]").unwrap();
         let parsed = Lineup::parse("half", half).unwrap();
-        assert_eq!(parsed.detectors().count(), 1);
+        assert_eq!(parsed.detectors().count(), 2);
         case.write(half);
         assert_eq!(case.look().await, 1);
         case.write(&text);
         assert_eq!(case.look().await, 1);
         assert_eq!(case.followed.status().problem, None);
         assert_eq!(case.look().await, 2);
-        assert_eq!(case.host.lineup().detectors().count(), 2);
+        assert_eq!(case.host.lineup().detectors().count(), 3);
         // What does not read in the middle is no problem either until it stays so.
         case.write(&case.of(3)[..20]);
         assert_eq!(case.look().await, 2);
