@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use trommel_tensor::{
     BatchCounts, Device, Dtype, Graph, Preparation, Run, Session, Storage, Tensor, TensorError,
 };
@@ -13,6 +13,7 @@ use trommel_tensor::{
 pub struct CountingDevice {
     inner: Arc<dyn Device>,
     n_runs: Arc<AtomicUsize>,
+    n_refused: usize,
     n_prepared: AtomicUsize,
 }
 
@@ -22,8 +23,15 @@ impl CountingDevice {
         Self {
             inner,
             n_runs: Arc::default(),
+            n_refused: 0,
             n_prepared: AtomicUsize::new(0),
         }
+    }
+
+    /// Refuses the first `n_runs` runs, as a device that is asked too much does.
+    pub fn refusing(mut self, n_runs: usize) -> Self {
+        self.n_refused = n_runs;
+        self
     }
 
     /// Runs asked for so far.
@@ -55,6 +63,7 @@ impl Device for CountingDevice {
         Ok(Arc::new(CountingSession {
             inner: self.inner.session(graph)?,
             n_runs: self.n_runs.clone(),
+            n_refused: self.n_refused,
         }))
     }
 
@@ -68,6 +77,7 @@ impl Device for CountingDevice {
 struct CountingSession {
     inner: Arc<dyn Session>,
     n_runs: Arc<AtomicUsize>,
+    n_refused: usize,
 }
 
 impl Session for CountingSession {
@@ -80,7 +90,13 @@ impl Session for CountingSession {
     }
 
     fn run(&self, run: Run) -> BoxFuture<'static, Result<Vec<Tensor>, TensorError>> {
-        self.n_runs.fetch_add(1, Ordering::Relaxed);
+        if self.n_runs.fetch_add(1, Ordering::Relaxed) < self.n_refused {
+            let error = TensorError::Overloaded {
+                device: "counting".to_owned(),
+                n_waiting: 0,
+            };
+            return ready(Err(error)).boxed();
+        }
         self.inner.run(run)
     }
 

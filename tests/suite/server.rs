@@ -176,13 +176,22 @@ async fn a_form_with_a_file_is_the_item_that_json_would_be() {
     field("name=\"image\"; filename=\"a.png\"", &png);
     form.extend_from_slice(b"--cut--\r\n");
     let head = ["content-type: multipart/form-data; boundary=cut"];
-    let answer = post(&running.public, "/v1/check", &head, &form).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
     let mut item =
         Item::from_json(br#"{"id":"7","text":"hello there","images":["a.png"]}"#).unwrap();
     item.open_images(|_| Ok::<_, ()>(png.clone())).unwrap();
-    let judgement = running.host.check(&Arc::new(item)).await.unwrap();
-    assert_eq!(timeless(answer.json()), timeless(written(&judgement)));
+    let item = Arc::new(item);
+    // Again where the machine was too busy for one of them.
+    for n_spare in (0..10).rev() {
+        let answer = post(&running.public, "/v1/check", &head, &form).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let judgement = running.host.check(&item).await.unwrap();
+        let (answer, judgement) = (timeless(answer.json()), timeless(written(&judgement)));
+        let is_whole = |judged: &Value| judged["degraded"].as_array().is_none_or(Vec::is_empty);
+        if n_spare == 0 || (is_whole(&answer) && is_whole(&judgement)) {
+            assert_eq!(answer, judgement);
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@ use trommel::Host;
 use trommel::engine::Limits;
 use trommel::item::{Attribute, Item, ItemBounds};
 use trommel::policy::{Action, Policy};
+use trommel::registry::bundled;
 use trommel::signal::Evidence;
 use trommel_tensor::{CpuDevice, CpuOptions};
+use trommel_tests::counting::CountingDevice;
 use trommel_tests::guests::component;
 use trommel_tests::plugin::PluginFolder;
 use trommel_tests::sandbox::{Sandbox, deadline};
@@ -248,6 +250,30 @@ async fn attributes_reach_the_policy() {
         .insert("age".to_owned(), Attribute::Integer(2));
     let judgement = host.check(&Arc::new(item)).await.unwrap();
     assert_eq!(judgement.verdict.action, Action::Limit);
+}
+
+#[tokio::test]
+async fn a_golden_case_is_shown_again_where_the_host_was_too_busy_for_it() {
+    // What is spared for all cases of a revision together.
+    for (n_refused, n_failed) in [(1, 0), (16, 0), (17, 1)] {
+        let cpu = Arc::new(CpuDevice::new(&CpuOptions::default()).unwrap());
+        let device = Arc::new(CountingDevice::over(cpu).refusing(n_refused));
+        let mut packages = bundled::packages(&Limits::MAX).unwrap().into_iter();
+        let spam_text = packages.next().expect("it comes first");
+        let host = Host::builder().device(device.clone()).package(spam_text);
+        let failed = host
+            .build()
+            .unwrap()
+            .verify()
+            .await
+            .err()
+            .unwrap_or_default();
+        assert_eq!(failed.len(), n_failed, "{n_refused}: {failed:?}");
+        assert_eq!(device.n_runs(), n_refused + 2 - n_failed);
+        for why in failed {
+            assert!(why.contains("runs waiting"), "{why}");
+        }
+    }
 }
 
 #[tokio::test]
