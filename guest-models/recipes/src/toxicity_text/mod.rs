@@ -4,6 +4,7 @@
 //! in [`samples`], what our own sentences are in [`sentences`], the model in [`model`].
 
 mod adam;
+mod chat;
 mod encoder;
 mod layers;
 mod model;
@@ -21,6 +22,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use toxicity_text::LABELS;
+use trommel_calibration::Table;
 
 use self::{
     model::Model,
@@ -58,6 +60,10 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     let encoded = onnx::encode(&shipped);
     verify(&encoded, &shipped, &samples)?;
     let (tweets, talk) = unseen::figures(&unseen, cuts);
+    let tables: Vec<&Table> = judged
+        .iter()
+        .map(|judged| &judged.calibrated.table)
+        .collect();
     let is_sentence =
         |sample: &&Sample| matches!(sample.source, Source::Made(_)) && !sample.is_copy;
     let report = Report {
@@ -68,6 +74,7 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
         labels: label_figures(&judged, cuts),
         tweets,
         talk,
+        chat: chat::figures(&samples, &folds, &unseen, &tables, cuts),
         hatecheck: probes.hatecheck,
         fairness: probes.fairness,
         attacks: robustness::attacks(&samples, &folds, &unseen, cuts),
@@ -90,7 +97,8 @@ pub(crate) fn train(data: &Path, out: &Path) -> Result<()> {
     write("src/vocabulary.txt", shipped.pieces.lines.as_bytes())?;
     let tables: Vec<_> = judged
         .iter()
-        .map(|judged| (judged.label, &judged.calibrated.table))
+        .map(|judged| judged.label)
+        .zip(tables)
         .collect();
     write(
         "calibrator.toml",
@@ -132,6 +140,7 @@ fn fit(samples: &Samples) -> (Model, Vec<Model>) {
 /// Fails unless the graph says what the trainer does, of all sorts of rows.
 fn verify(encoded: &[u8], model: &Model, samples: &Samples) -> Result<()> {
     let all = samples.originals.iter().chain(&samples.others);
+    let all = all.chain(&samples.chat);
     let some: Vec<&Sample> = all.step_by(17).collect();
     let furthest = onnx::verify(encoded, model, &some)?;
     eprintln!(

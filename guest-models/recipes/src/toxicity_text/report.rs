@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
+    chat::{ChatFigures, PAST},
     probes::{FairnessFigures, HateCheckFigures},
     robustness::AttackFigures,
     unseen::{Cuts, TalkFigures, TweetFigures},
@@ -27,6 +28,7 @@ pub(super) struct Report {
     pub labels: Vec<LabelFigures>,
     pub tweets: TweetFigures,
     pub talk: TalkFigures,
+    pub chat: Vec<ChatFigures>,
     pub hatecheck: HateCheckFigures,
     pub fairness: FairnessFigures,
     pub attacks: Vec<AttackFigures>,
@@ -71,6 +73,7 @@ impl Report {
             self.goals(),
             self.known(),
             self.labels(),
+            self.chat(),
             self.functionalities(),
             self.fairness(),
             self.robustness(),
@@ -169,6 +172,22 @@ impl Report {
             "\nSentences of our own: {}. Pieces: {}. `model.onnx`: {} bytes.",
             self.n_sentences, self.n_pieces, self.model.n_bytes
         );
+        table
+    }
+
+    fn chat(&self) -> String {
+        let mut table = String::from("\n| rows | | label |");
+        for past in PAST {
+            let _ = write!(table, " past {past} |");
+        }
+        table += " past the cut |\n|---|--:|---|--:|--:|--:|--:|--:|\n";
+        for one in &self.chat {
+            let _ = write!(table, "| {} | {} | `{}` |", one.rows, one.n_rows, one.label);
+            for share in &one.shares {
+                let _ = write!(table, " {:.2} % |", 100.0 * share.share);
+            }
+            let _ = writeln!(table, " {:.2} % |", 100.0 * one.share_past_cut);
+        }
         table
     }
 

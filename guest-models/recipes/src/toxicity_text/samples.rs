@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     augment::{self, Random},
-    data::hex,
+    data::{self, Row, hex},
     folds::{N_FOLDS, fold},
     parallel,
 };
@@ -28,11 +28,17 @@ use crate::{
 pub(super) const TWEETS: &str = "davidson-tweets";
 pub(super) const TALK: &str = "wiki-toxicity";
 
+/// Sets whose rows that are no spam are ordinary messages. Nobody judged them; they are
+/// learnt from as if none were toxic.
+pub(super) const CHAT: [&str; 2] = ["sms-spam", "youtube-spam"];
+
 /// Where a row comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Tweet,
     Talk,
+    /// An ordinary message, of the set of this place in [`CHAT`].
+    Chat(usize),
     /// A sentence of our own.
     Made(Kind),
 }
@@ -52,6 +58,7 @@ pub(super) const CLASSES: [Class; 3] = [Class::Hate, Class::Offensive, Class::Ne
 pub(super) enum Truth {
     Tweet(Class),
     Talk { toxic: bool },
+    Chat,
     Made,
 }
 
@@ -95,6 +102,8 @@ pub(super) struct Samples {
     pub sets: Vec<Read>,
     /// Rows as they are.
     pub originals: Vec<Sample>,
+    /// Ordinary messages.
+    pub chat: Vec<Sample>,
     /// What is learnt from beside them.
     pub others: Vec<Sample>,
 }
@@ -157,9 +166,9 @@ const DILUTED: f64 = 0.3;
 const SEED: u64 = 11;
 
 impl Samples {
-    pub(super) fn read(data: &Path) -> Result<Self> {
-        let (tweets, tweets_read) = lines::<Line>(data, TWEETS)?;
-        let (talk, talk_read) = lines::<Line>(data, TALK)?;
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let (tweets, tweets_read) = lines::<Line>(folder, TWEETS)?;
+        let (talk, talk_read) = lines::<Line>(folder, TALK)?;
         let mut bare = Vec::new();
         for line in tweets {
             bare.push(tweet(&line)?);
@@ -177,9 +186,23 @@ impl Samples {
             .filter_map(|(at, bare)| copy(at, bare, &donors))
             .collect();
         let others = parallel::map(&[made, copies].concat(), Sample::of);
+        let mut sets = vec![tweets_read, talk_read];
+        let mut chat = Vec::new();
+        for (at, name) in CHAT.into_iter().enumerate() {
+            let set = data::read(folder, name)?;
+            let kept = set.rows.iter().filter(|row| !row.spam);
+            let messages: Vec<Bare> = kept.map(|row| message(at, row)).collect();
+            sets.push(Read {
+                name,
+                sha256: set.sha256,
+                n_rows: messages.len(),
+            });
+            chat.extend(messages);
+        }
         Ok(Self {
-            sets: vec![tweets_read, talk_read],
+            sets,
             originals,
+            chat: parallel::map(&chat, Sample::of),
             others,
         })
     }
@@ -187,11 +210,12 @@ impl Samples {
     /// What a model learns from that may not see `left_out`.
     pub(super) fn without(&self, left_out: Option<usize>) -> Vec<&Sample> {
         let all = self.originals.iter().chain(&self.others);
-        all.filter(|sample| match sample.source {
-            Source::Made(_) => true,
-            _ => Some(sample.fold) != left_out,
-        })
-        .collect()
+        all.chain(&self.chat)
+            .filter(|sample| match sample.source {
+                Source::Made(_) => true,
+                _ => Some(sample.fold) != left_out,
+            })
+            .collect()
     }
 }
 
@@ -268,6 +292,17 @@ fn comment(line: &Line) -> Result<Bare> {
         text: strip(&line.text),
         is_copy: false,
     })
+}
+
+fn message(set: usize, row: &Row) -> Bare {
+    Bare {
+        source: Source::Chat(set),
+        truth: Truth::Chat,
+        labels: [Some(0.0); N_LABELS],
+        fold: fold(&row.cluster),
+        text: row.text.clone(),
+        is_copy: false,
+    }
 }
 
 fn sentence((text, kind): (String, Kind)) -> Bare {
@@ -403,6 +438,21 @@ mod tests {
             "{n_diluted} of {}",
             copies.len()
         );
+    }
+
+    #[test]
+    fn a_message_is_taken_for_harmless() {
+        let row = Row {
+            text: "see you at 8".into(),
+            spam: false,
+            cluster: "c".into(),
+        };
+        let bare = message(1, &row);
+        assert_eq!(bare.labels, [Some(0.0); N_LABELS]);
+        assert_eq!((bare.source, bare.truth), (Source::Chat(1), Truth::Chat));
+        assert_eq!(bare.fold, fold("c"));
+        // No label's figures count it.
+        assert!((0..N_LABELS).all(|label| bare.truth.of_label(label).is_none()));
     }
 
     #[test]
