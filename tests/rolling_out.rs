@@ -80,17 +80,15 @@ fn alike(text: &str) -> String {
     for piece in text.split_inclusive(word) {
         let digits = piece.trim_end_matches(word);
         let is_digest = digits.len() >= 12 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let is_count = digits.ends_with(|c: char| c.is_ascii_digit())
-            || digits.ends_with("ms")
-            || digits.ends_with("µs");
-        let begins = digits.starts_with(|c: char| c.is_ascii_digit());
         // On a busy machine it takes seconds.
-        let seconds = digits.strip_suffix('s').map(str::parse::<f64>);
-        let is_time = matches!(seconds, Some(Ok(_)));
-        match (
-            is_digest,
-            is_time || is_count && begins && !digits.contains("0."),
-        ) {
+        let is_time = ["ms", "µs", "s"].into_iter().any(|unit| {
+            let number = digits.strip_suffix(unit).map(str::parse::<f64>);
+            matches!(number, Some(Ok(_)))
+        });
+        let is_count = digits.ends_with(|c: char| c.is_ascii_digit())
+            && digits.starts_with(|c: char| c.is_ascii_digit())
+            && !digits.starts_with("0.");
+        match (is_digest, is_time || is_count) {
             (true, _) => alike.push_str(&piece.replace(digits, "DIGITS")),
             (_, true) => alike.push_str(&piece.replace(digits, "N")),
             _ => alike.push_str(piece),
