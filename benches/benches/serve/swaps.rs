@@ -353,7 +353,7 @@ impl Rounds {
                 format!(
                     "{} (the first: {})",
                     self.failed.len(),
-                    first.chars().take(200).collect::<String>()
+                    first.chars().take(400).collect::<String>()
                 )
             }),
             "none",
