@@ -4,135 +4,22 @@ mod admin;
 mod kept;
 mod lineup_file;
 mod lists;
+mod running;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use image::ImageFormat;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use trommel::item::Item;
-use trommel::server::{AdminToken, Beside, Server, ServerOptions};
+use trommel::server::{AdminToken, ServerOptions};
 use trommel::{Host, Judgement};
 use trommel_tests::pictures::{drawn, encoded};
 use trommel_tests::plugin::PluginFolder;
 
-const TOKEN: &str = "a-token-of-a-test-0123456789";
-
-/// A server on a free port, and its admin surface on another.
-struct Running {
-    server: Server,
-    host: Arc<Host>,
-    public: String,
-    admin: String,
-    serving: JoinHandle<()>,
-}
-
-impl Running {
-    async fn start(options: ServerOptions) -> Self {
-        Self::of(
-            Host::builder().bundled_detectors().build().unwrap(),
-            options,
-        )
-        .await
-    }
-
-    async fn of(host: Host, options: ServerOptions) -> Self {
-        Self::with(host, options, Beside::default()).await
-    }
-
-    async fn with(host: Host, options: ServerOptions, beside: Beside) -> Self {
-        let host = Arc::new(host);
-        let server = Server::with(host.clone(), options, beside);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let public = listener.local_addr().unwrap().to_string();
-        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let admin = admin_listener.local_addr().unwrap().to_string();
-        let (serves, administers) = (server.clone(), server.clone());
-        let serving = tokio::spawn(async move {
-            let token = AdminToken::new(TOKEN).unwrap();
-            let admin = administers.serve_admin(admin_listener, token);
-            tokio::try_join!(serves.serve(listener), admin).unwrap();
-        });
-        Self {
-            server,
-            host,
-            public,
-            admin,
-            serving,
-        }
-    }
-
-    async fn check(&self, body: &str) -> Answer {
-        post(&self.public, "/v1/check", &[JSON], body.as_bytes()).await
-    }
-
-    async fn metrics(&self) -> String {
-        send(&self.public, "GET", "/metrics", &[], b"").await.text
-    }
-}
-
-const JSON: &str = "content-type: application/json";
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    text: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
-    }
-
-    fn error(&self) -> String {
-        self.json()["error"].as_str().unwrap().to_owned()
-    }
-}
-
-async fn post(address: &str, path: &str, head: &[&str], body: &[u8]) -> Answer {
-    send(address, "POST", path, head, body).await
-}
-
-async fn send(address: &str, method: &str, path: &str, head: &[&str], body: &[u8]) -> Answer {
-    let length = format!("content-length: {}", body.len());
-    let head: Vec<&str> = head.iter().copied().chain([length.as_str()]).collect();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(&request_head(method, path, &head))
-        .await
-        .unwrap();
-    // A server that refuses the head may close before it has read the rest.
-    let _ = stream.write_all(body).await;
-    answer(stream).await.expect("an answer")
-}
-
-fn request_head(method: &str, path: &str, head: &[&str]) -> Vec<u8> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
-    for line in head {
-        text.push_str(line);
-        text.push_str("\r\n");
-    }
-    text.push_str("\r\n");
-    text.into_bytes()
-}
-
-/// What comes until the server closes; none when nothing does.
-async fn answer(mut stream: TcpStream) -> Option<Answer> {
-    let mut bytes = Vec::new();
-    // A reset after the answer is no matter.
-    let _ = stream.read_to_end(&mut bytes).await;
-    let text = String::from_utf8(bytes).expect("answers are UTF-8");
-    let (head, text) = text.split_once("\r\n\r\n")?;
-    Some(Answer {
-        status: head.split(' ').nth(1)?.parse().ok()?,
-        head: head.to_ascii_lowercase(),
-        text: text.to_owned(),
-    })
-}
+use running::{Answer, JSON, Running, TOKEN, answer, post, request_head, send};
 
 /// A judgement as text has it: numbers lose what JSON does not carry.
 fn written(judgement: &Judgement) -> Value {

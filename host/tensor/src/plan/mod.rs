@@ -16,6 +16,7 @@ mod print;
 mod steps;
 mod validate;
 pub(crate) mod view;
+mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
