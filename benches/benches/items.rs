@@ -8,11 +8,10 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group};
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Runtime;
-use trommel::engine::Limits;
 use trommel::item::Item;
-use trommel::registry::{Package, bundled};
 use trommel::{Host, HostBuilder};
 use trommel_benches::{is_trial, median, messages, per_iteration, pictures};
+use trommel_tests::plugin::bundled;
 
 /// How many items are judged at once.
 #[derive(Clone, Copy)]
@@ -61,7 +60,7 @@ fn items(criterion: &mut Criterion) {
         .into_iter()
         .map(|text| Arc::new(Item::from_text("", text)))
         .collect();
-    let only = |name: &str| Host::builder().package(package(name));
+    let only = |name: &str| Host::builder().package(bundled(name));
     throughput(criterion, "spam-text", only("spam-text"), &texts, TEXTS);
     let toxicity = only("toxicity-text");
     throughput(criterion, "toxicity-text", toxicity, &texts, TEXTS);
@@ -74,14 +73,6 @@ fn items(criterion: &mut Criterion) {
         .collect();
     let quality = only("image-quality");
     throughput(criterion, "image-quality", quality, &photos, IMAGES);
-}
-
-/// A bundled detector by itself.
-fn package(name: &str) -> Package {
-    let packages = bundled::packages(&Limits::MAX).expect("the bundled packages load");
-    let is_named = |package: &Package| package.manifest.id.as_str() == name;
-    let mut named = packages.into_iter().filter(is_named);
-    named.next().expect("it is bundled")
 }
 
 #[expect(clippy::print_stdout, reason = "a bench shows what it measured")]

@@ -3,7 +3,19 @@
 use std::fs;
 use std::path::Path;
 
+use trommel::engine::Limits;
+use trommel::registry::{Package, bundled as all_bundled};
+
 use crate::{guests, spam_model};
+
+/// The bundled detector of that name, by itself.
+pub fn bundled(name: &str) -> Package {
+    let packages = all_bundled::packages(&Limits::MAX).expect("the bundled packages load");
+    let mut packages = packages.into_iter();
+    packages
+        .find(|package| package.manifest.id.as_str() == name)
+        .expect("it is bundled")
+}
 
 /// A plugin folder that is removed when this is dropped.
 #[derive(Debug)]

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use trommel::Host;
-use trommel::engine::Limits;
 use trommel::item::Item;
 use trommel::policy::Action;
-use trommel::registry::bundled;
 use trommel::signal::Evidence;
 use trommel_tensor::{CpuDevice, CpuOptions};
 use trommel_tests::counting::CountingDevice;
+use trommel_tests::plugin::bundled;
 use trommel_tests::workspace;
 
 const SPAM: &str =
@@ -77,9 +76,8 @@ async fn the_evidence_points_at_words_of_the_text() {
 #[tokio::test]
 async fn an_item_scores_the_same_alone_and_among_others() {
     // By itself: among others it has less of the machine, and its time is short.
-    let mut packages = bundled::packages(&Limits::MAX).unwrap().into_iter();
-    let package = packages.next().expect("it comes first");
-    let host = Arc::new(Host::builder().package(package).build().unwrap());
+    let host = Host::builder().package(bundled("spam-text")).build();
+    let host = Arc::new(host.unwrap());
     let alone = judged(&host, SPAM).await.signals[0].score;
     let among = futures_util::future::join_all((0..50).map(|n| {
         let text = if n % 2 == 0 {
@@ -114,8 +112,7 @@ async fn strange_texts_are_judged_like_any_other() {
 
 #[test]
 fn the_component_is_small_and_holds_no_weights() {
-    let packages = bundled::packages(&Limits::MAX).unwrap();
-    let n_bytes = packages[0].component().len();
+    let n_bytes = bundled("spam-text").component().len();
     assert!(n_bytes <= 500_000, "{n_bytes} bytes");
 }
 

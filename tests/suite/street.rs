@@ -7,12 +7,11 @@ use trommel::Host;
 use trommel::engine::Limits;
 use trommel::item::{Attribute, Item, ItemBounds};
 use trommel::policy::{Action, Policy};
-use trommel::registry::bundled;
 use trommel::signal::Evidence;
 use trommel_tensor::{CpuDevice, CpuOptions};
 use trommel_tests::counting::CountingDevice;
 use trommel_tests::guests::component;
-use trommel_tests::plugin::PluginFolder;
+use trommel_tests::plugin::{PluginFolder, bundled};
 use trommel_tests::sandbox::{Sandbox, deadline};
 use trommel_tests::stuck::StuckDevice;
 
@@ -258,9 +257,8 @@ async fn a_golden_case_is_shown_again_where_the_host_was_too_busy_for_it() {
     for (n_refused, n_failed) in [(1, 0), (16, 0), (17, 1)] {
         let cpu = Arc::new(CpuDevice::new(&CpuOptions::default()).unwrap());
         let device = Arc::new(CountingDevice::over(cpu).refusing(n_refused));
-        let mut packages = bundled::packages(&Limits::MAX).unwrap().into_iter();
-        let spam_text = packages.next().expect("it comes first");
-        let host = Host::builder().device(device.clone()).package(spam_text);
+        let host = Host::builder().device(device.clone());
+        let host = host.package(bundled("spam-text"));
         let failed = host
             .build()
             .unwrap()

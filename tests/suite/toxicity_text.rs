@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toxicity_text::{EVIDENCE_FROM, LABELS};
-use trommel::engine::{Blame, Limits};
+use trommel::engine::Blame;
 use trommel::item::{Item, ItemBounds};
 use trommel::policy::Action;
-use trommel::registry::{Package, bundled};
+use trommel::registry::bundled;
 use trommel::signal::{Evidence, Signal};
 use trommel::{Host, Judgement};
 use trommel_tensor::Device;
 use trommel_tests::devices::devices;
-use trommel_tests::workspace;
+use trommel_tests::{plugin, workspace};
 
 const INSULT: &str = "What an idiot you are. Shut up, you stupid loser, nobody asked you.";
 const CONTEMPT: &str = "All immigrants are vermin and should be wiped out.";
@@ -383,9 +383,7 @@ fn there_are_golden_cases_for_and_against() {
 
 #[test]
 fn the_component_is_small_and_holds_no_weights() {
-    let packages = bundled::packages(&Limits::MAX).unwrap();
-    let is_it = |package: &&Package| package.manifest.id.as_str() == "toxicity-text";
-    let n_bytes = packages.iter().find(is_it).unwrap().component().len();
+    let n_bytes = plugin::bundled("toxicity-text").component().len();
     assert!(n_bytes <= 500_000, "{n_bytes} bytes");
 }
 
